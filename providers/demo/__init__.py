@@ -1,0 +1,14 @@
+"""The demo provider: a loopback server that speaks the vendors' wires and needs no key, so that the platform is real.
+
+    server        routes, keys, the order of one request
+    openai_wire   bytes of OpenAI's chat completions, both ways
+    anthropic_wire  bytes of Anthropic's messages, both ways
+    exchange      what both wires share: Ask in, Reply out, Refusal
+    replies       Ask + Markers -> Reply: text, tool calls, limits, usage
+    answers       what a text answer says
+    markers       `[[name=value]]` in the last user message steers faults, pace and content
+    playback      a Reply in time: first byte, pace, cut, hang
+    bills         the provider's own count, to compare a ledger with
+
+Nothing here knows the platform: it could be anyone's server. Guide: docs/demo-provider.md
+"""

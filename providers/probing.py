@@ -1,0 +1,172 @@
+"""The free probe: list a provider's models with the vendors' own SDKs. It reads no table and costs no tokens.
+
+The egress rule of `transport` holds here too: the address is looked up and judged once, then the call is pinned to it,
+so that the name cannot point elsewhere a moment later. No redirects, no proxies, no headers but those listed; the key
+goes out as on the request path, the SDK never sees it.
+"""
+
+import asyncio
+import importlib
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+from providers.domain.egress import address_allowed
+from providers.domain.health import NOTE_CHARS, ProbeOutcome
+from providers.domain.types import Endpoint, Wire
+from providers.wires import WIRES
+from providers.wires.failure_reading import clean
+
+PROBE_TIMEOUT_S = 10.0
+PROBES_AT_ONCE = 8
+NO_KEY = "none"  # the SDKs insist on one
+SENT_HEADERS = frozenset({"host", "accept", "connection", "user-agent"})
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Whom to ask; `secret` is the provider key in clear, empty when the provider needs none."""
+
+    endpoint: Endpoint
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """`note` is one line for people, free of secrets; `latency_ms`, name lookup and
+    connecting included, is None when nothing was sent."""
+
+    outcome: ProbeOutcome
+    note: str
+    latency_ms: int | None = None
+
+
+class EgressRefused(Exception):
+    """The provider's address may not be called; the text says what to do."""
+
+
+def probe_all(probes: Sequence[Probe]) -> list[ProbeResult]:
+    """Run the probes side by side and return their results in order; each takes at most `PROBE_TIMEOUT_S`.
+
+    Must not be called from a thread that runs an event loop.
+    """
+    wires = {probe.endpoint.wire for probe in probes}
+    sdks = {wire: _library("anthropic" if wire is Wire.ANTHROPIC else "openai") for wire in wires}
+
+    async def run() -> list[ProbeResult]:
+        gate = asyncio.Semaphore(PROBES_AT_ONCE)
+
+        async def one(probe: Probe) -> ProbeResult:
+            async with gate:
+                return await _probe(probe, sdks[probe.endpoint.wire])
+
+        return await asyncio.gather(*(one(probe) for probe in probes))
+
+    return asyncio.run(run())
+
+
+def _library(name: str) -> ModuleType:
+    """An SDK, or the HTTP client under it. Imported on first use: 1-2 s of CPU, which only workers should pay."""
+    return importlib.import_module(name)
+
+
+async def _probe(probe: Probe, sdk: ModuleType) -> ProbeResult:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            address = await _allowed_address(probe.endpoint)
+            listed = await _list_models(probe, sdk, address)
+        outcome, note = _read_list(listed)
+    except EgressRefused as error:
+        return ProbeResult(ProbeOutcome.IMPOSSIBLE, str(error))
+    except (TimeoutError, sdk.APITimeoutError):
+        outcome, note = ProbeOutcome.FAILED, f"no answer within {PROBE_TIMEOUT_S:g} s"
+    except sdk.APIStatusError as error:
+        failure = WIRES[probe.endpoint.wire].read_failure(
+            error.status_code, error.response.headers, error.response.content
+        )
+        outcome, note = _read_refusal(error.status_code, failure.message)
+    except (sdk.APIError, OSError, ValueError) as error:
+        outcome, note = ProbeOutcome.FAILED, f"could not be reached: {_root_text(error)}"
+    latency_ms = round((time.perf_counter() - started) * 1000)
+    return ProbeResult(outcome, _safe(note, probe.secret), latency_ms)
+
+
+async def _list_models(probe: Probe, sdk: ModuleType, address: str) -> object:
+    endpoint = probe.endpoint
+
+    async def pin(request: Any) -> None:
+        host = request.url.host
+        request.url = request.url.copy_with(host=address)
+        request.extensions = {**request.extensions, "sni_hostname": host}
+        for name in set(request.headers) - SENT_HEADERS:  # with what the SDK found in this process's environment
+            del request.headers[name]
+        request.headers.update(WIRES[endpoint.wire].authorization(probe.secret))
+
+    new_client = sdk.AsyncAnthropic if endpoint.wire is Wire.ANTHROPIC else sdk.AsyncOpenAI
+    # Not the SDK's own default client: Anthropic's takes the environment's proxies even with trust_env=False.
+    http_client = _library("httpx2").AsyncClient(
+        trust_env=False, follow_redirects=False, event_hooks={"request": [pin]}, timeout=PROBE_TIMEOUT_S
+    )
+    async with new_client(
+        api_key=NO_KEY,
+        base_url=endpoint.base_url,
+        max_retries=0,
+        timeout=PROBE_TIMEOUT_S,
+        http_client=http_client,
+    ) as client:
+        listed: object = await client.get("/models", cast_to=object)
+        return listed
+
+
+async def _allowed_address(endpoint: Endpoint) -> str:
+    """The first address of the endpoint's host that may be called.
+
+    :raises EgressRefused: there is none.
+    :raises OSError: the name cannot be resolved.
+    """
+    url = urlsplit(endpoint.base_url)
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise EgressRefused("no address to call: enter a base URL that begins with https:// or http://")
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(url.hostname, url.port or url.scheme, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        if address_allowed(address, endpoint.allowed_networks):
+            return address
+    raise EgressRefused(
+        f"{url.hostname} is not a public address: list its network under “allowed private networks” to call it"
+    )
+
+
+def _read_list(listed: object) -> tuple[ProbeOutcome, str]:
+    models = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(models, list):
+        return ProbeOutcome.FAILED, "answered, but not with a list of models"
+    return ProbeOutcome.ANSWERED, f"lists {len(models)} model{'s' if len(models) != 1 else ''}"
+
+
+def _read_refusal(status: int, message: str) -> tuple[ProbeOutcome, str]:
+    """Some endpoints have no list, and a limit says nothing about health: both answered, so neither is blamed."""
+    if status in {404, 405, 501}:
+        return ProbeOutcome.IMPOSSIBLE, f"answers, but does not list its models ({status})"
+    if status == 429:
+        return ProbeOutcome.IMPOSSIBLE, "answers, but limits how often it may be asked (429)"
+    if status in {401, 403}:
+        return ProbeOutcome.FAILED, f"refused the key ({status}): {message}"
+    return ProbeOutcome.FAILED, f"answered {status}: {message}"
+
+
+def _root_text(error: BaseException) -> str:
+    """The SDKs wrap the network's error and say only “Connection error.”; the first cause tells more."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
+
+
+def _safe(text: str, secret: str) -> str:
+    return clean(text.replace(secret, "[key]") if secret else text)[:NOTE_CHARS]

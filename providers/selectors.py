@@ -1,0 +1,117 @@
+"""Read what can be called: active deployments, frozen for the gateway."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db.models import Q
+
+from providers.domain.pricing import rate_from_usd
+from providers.domain.types import Capability, Credential, Deployment, Endpoint, Price
+from providers.models import Deployment as DeploymentRow
+from providers.models import Price as PriceRow
+from providers.models import PriceSource, Provider, ProviderKey
+from providers.registry import PROVIDER_KINDS
+
+NANO = 1_000_000_000
+
+
+def active_deployments(*, now: datetime) -> dict[int, Deployment]:
+    """Active deployments of active providers by id, each with the price in force at `now`.
+
+    Four queries however many there are. A provider of an unknown kind, or one that needs a key and has none, has
+    nothing to offer and is left out.
+    """
+    credentials = _credentials()
+    endpoints = {
+        provider.pk: endpoint_of(provider)
+        for provider in Provider.objects.filter(is_active=True)
+        if provider.kind in PROVIDER_KINDS
+    }
+    rows = DeploymentRow.objects.filter(is_active=True, provider__in=list(endpoints)).select_related("model")
+    prices = _prices_in_force(now=now)
+    found = {}
+    for row in rows:
+        endpoint = endpoints[row.provider_id]
+        keys = credentials.get(row.provider_id, ())
+        if keys or not PROVIDER_KINDS[endpoint.kind].needs_key:
+            price = prices.get(("deployment", row.pk)) or prices.get(("model", row.model_id))
+            found[row.pk] = _deployment(row, endpoint, keys, price)
+    return found
+
+
+def endpoint_of(provider: Provider) -> Endpoint:
+    """A provider as the transport sees it, with what its kind says filled in."""
+    kind = PROVIDER_KINDS[provider.kind]
+    return Endpoint(
+        id=provider.pk,
+        name=provider.name,
+        kind=provider.kind,
+        wire=kind.wire,
+        base_url=(provider.base_url or kind.base_url).rstrip("/"),
+        connect_timeout_s=provider.connect_timeout_s,
+        timeout_s=provider.timeout_s,
+        max_tokens_field=kind.max_tokens_field,
+        allowed_networks=tuple(provider.allowed_networks.split()),
+    )
+
+
+def price_of(row: PriceRow) -> Price:
+    """A price row in the integer rates that bills are made of."""
+    return Price(
+        id=row.pk,
+        input=rate_from_usd(row.input_usd),
+        output=rate_from_usd(row.output_usd),
+        cache_read=rate_from_usd(row.cache_read_usd),
+        cache_write=rate_from_usd(row.cache_write_usd),
+        per_request=int(row.per_request_usd * NANO),
+    )
+
+
+def price_rank(row: PriceRow) -> tuple[bool, datetime]:
+    """Among prices that have begun, the greatest bills: own prices before lists, then the latest."""
+    return row.source == PriceSource.OVERRIDE, row.effective_from
+
+
+def _deployment(
+    row: DeploymentRow, endpoint: Endpoint, credentials: tuple[Credential, ...], price: PriceRow | None
+) -> Deployment:
+    return Deployment(
+        id=row.pk,
+        name=f"{endpoint.name}/{row.upstream_model}",
+        endpoint=endpoint,
+        upstream_model=row.upstream_model,
+        model=row.model.name,
+        credentials=credentials,
+        capabilities=frozenset(Capability(name) for name in row.model.capabilities),
+        context_window=row.model.context_window,
+        max_output_tokens=row.max_output_tokens or row.model.max_output_tokens,
+        cost_tier=row.model.cost_tier,
+        price=price_of(price) if price else None,
+        expected_latency_ms=row.expected_latency_ms,
+    )
+
+
+def _credentials() -> dict[int, tuple[Credential, ...]]:
+    """Active keys by provider id, in a stable order."""
+    found: dict[int, list[Credential]] = defaultdict(list)
+    for key in ProviderKey.objects.filter(is_active=True).order_by("id"):
+        found[key.provider_id].append(Credential(id=key.pk, label=key.label, last4=key.last4, sealed=key.sealed))
+    return {provider_id: tuple(keys) for provider_id, keys in found.items()}
+
+
+def _prices_in_force(*, now: datetime) -> dict[tuple[str, int], PriceRow]:
+    """The row that bills each model and deployment at `now`: own prices before lists, then the latest begun."""
+    rows: Iterable[PriceRow] = PriceRow.objects.filter(effective_from__lte=now).filter(
+        Q(model__isnull=False) | Q(deployment__isnull=False)
+    )
+    return {_price_key(row): row for row in sorted(rows, key=price_rank)}
+
+
+def _price_key(row: PriceRow) -> tuple[str, int]:
+    return ("deployment", row.deployment_id) if row.deployment_id is not None else ("model", row.model_id or 0)
+
+
+def provider_health() -> dict[str, str]:
+    """The last known health of every provider, by name."""
+    return dict(Provider.objects.values_list("name", "health"))

@@ -1,0 +1,11 @@
+"""Background work of this floor. Each task may run twice, also at the same time."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from providers.health_checks import providers_check
+
+
+@shared_task
+def check_providers() -> int:
+    return providers_check(now=timezone.now())

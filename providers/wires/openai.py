@@ -1,0 +1,74 @@
+"""The OpenAI chat completions wire, and what the vendors that copy it make of it.
+
+Source: developers.openai.com/api/docs/api-reference/chat, and the types of openai 3.52 (2026-11).
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Raw
+
+from providers.domain.errors import Failure
+from providers.domain.types import ChatRequest, Deployment, Frame, PromptDefaults, UpstreamRequest, Wire
+from providers.wires.failure_reading import read_failure
+from providers.wires.openai_answer import ChunkInterpreter, read_whole
+from providers.wires.openai_request import translated
+from providers.wires.protocol import AnswerReader
+from providers.wires.request_fields import JSON, Body, copied, is_set, output_limit, prepended, takes_sampling
+from providers.wires.sse import SseAnswerReader
+
+PATH = "/chat/completions"
+
+_LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
+_ASK_FOR_USAGE = Raw(b'{"include_usage":true}')
+
+
+class OpenAIWire:
+    """A `WireCodec`."""
+
+    def build(self, request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> UpstreamRequest:
+        if request.wire is Wire.OPENAI:
+            body = _touched(request, deployment, defaults)
+        else:
+            body = translated(request, deployment, defaults)
+        return UpstreamRequest(PATH, dict(JSON), msgspec.json.encode(body))
+
+    def authorization(self, secret: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {secret}"} if secret else {}
+
+    def read_answer(self, body: bytes) -> Frame:
+        return read_whole(body)
+
+    def stream_reader(self, request: ChatRequest) -> AnswerReader:
+        return SseAnswerReader(ChunkInterpreter(include_usage=request.include_usage))
+
+    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return read_failure(status, headers, body)
+
+
+def _touched(request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> Body:
+    body = copied(request, deployment)
+    if request.stream:
+        body["stream_options"] = _with_usage(request.fields.get("stream_options"))
+    limit = output_limit(request.max_tokens, deployment, defaults)
+    if limit is not None:
+        # Under the one name that this vendor knows: newer OpenAI models refuse `max_tokens`, others know only that.
+        for name in _LIMIT_FIELDS:
+            body.pop(name, None)
+        body[deployment.endpoint.max_tokens_field] = limit
+    if defaults.temperature is not None and takes_sampling(deployment) and not is_set(body, "temperature"):
+        body["temperature"] = defaults.temperature
+    if defaults.system_prompt and "messages" in request.fields:
+        system = {"role": "system", "content": defaults.system_prompt}
+        body["messages"] = prepended(system, request.fields["messages"]) or request.fields["messages"]
+    return body
+
+
+def _with_usage(options: Raw | None) -> Raw | dict[str, Raw]:
+    """The caller's stream options, with usage asked for; what is no object is left for the vendor to refuse."""
+    if options is None or options == Raw(b"null"):
+        return _ASK_FOR_USAGE
+    try:
+        return {**msgspec.json.decode(options, type=dict[str, Raw]), "include_usage": Raw(b"true")}
+    except msgspec.DecodeError:
+        return options

@@ -1,0 +1,56 @@
+"""What a wire is: the two protocols that the gateway speaks through."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from providers.domain.errors import Failure
+from providers.domain.types import ChatRequest, Deployment, Frame, PromptDefaults, UpstreamRequest
+
+
+class AnswerReader(Protocol):
+    """Reads one streamed answer. Bytes may be cut anywhere; each returned frame is whole."""
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Read more bytes. Frames that came whole before an error are returned first; the next call raises it.
+
+        :raises ProviderError: the vendor reported an error inside the stream, or the bytes are not this wire.
+        """
+
+    def close(self) -> list[Frame]:
+        """The bytes ended.
+
+        :raises ProviderError: of kind STREAM_BROKEN when the answer had not finished.
+        """
+
+
+class WireCodec(Protocol):
+    """One wire, both directions."""
+
+    def build(self, request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> UpstreamRequest:
+        """The call that asks `deployment` for `request`: the caller's own bytes when it speaks this wire already.
+
+        :raises UnsupportedFeature: the request needs something that this wire cannot say.
+        """
+
+    def authorization(self, secret: str) -> dict[str, str]:
+        """The headers that carry a provider key; an empty secret is an endpoint that needs none."""
+
+    def read_answer(self, body: bytes) -> Frame:
+        """A whole, unstreamed answer.
+
+        :raises ProviderError: of kind MALFORMED, or the error that a 200 body carries.
+        """
+
+    def stream_reader(self, request: ChatRequest) -> AnswerReader:
+        """A fresh reader for one streamed answer."""
+
+    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What a reply with an error status means; never raises, whatever the body is."""
+
+
+class UnsupportedFeature(Exception):
+    """A request's feature that a wire has no words for; `feature` names it as the caller wrote it."""
+
+    def __init__(self, feature: str) -> None:
+        super().__init__(feature)
+        self.feature = feature
