@@ -1,0 +1,103 @@
+"""The gateway's configuration, compiled: what the database says, frozen, indexed, and checked.
+
+A request reads one `ConfigSnapshot` from start to end. It holds no clear secret: virtual keys by HMAC, provider keys
+sealed.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from providers.domain.types import Capability, Deployment, PromptDefaults
+
+
+class Scope(StrEnum):
+    """What a virtual key may do."""
+
+    CHAT = "chat"
+    MODELS = "models"
+    USAGE = "usage"
+
+
+class TaskType(StrEnum):
+    """The kinds of work that policies are made for."""
+
+    ANY = "ANY"
+    CODING = "CODING"
+    CREATIVE = "CREATIVE"
+    ANALYSIS = "ANALYSIS"
+    COMPLEX_REASONING = "COMPLEX_REASONING"
+    SIMPLE_QA = "SIMPLE_QA"
+
+    @classmethod
+    def choices(cls) -> list[tuple[str, str]]:
+        return [(task.value, task.value.replace("_", " ").capitalize()) for task in cls]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: a virtual key and its team. `allowed_aliases` empty means all; times are aware UTC."""
+
+    key_id: int
+    key_prefix: str
+    key_name: str
+    team_id: int
+    team_name: str
+    scopes: frozenset[Scope]
+    allowed_aliases: frozenset[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    team_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    name: str
+    description: str
+    deployments: tuple[Deployment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model of a policy, in the order of trying. `is_fallback` is for the explanation only."""
+
+    alias: Alias
+    is_fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`max_cost_nano` is nano-USD per request; None is no ceiling."""
+
+    id: int
+    name: str
+    task_type: TaskType
+    candidates: tuple[Candidate, ...]
+    required: frozenset[Capability]
+    max_cost_nano: int | None = None
+    max_latency_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    slug: str
+    name: str
+    description: str
+    policy: Policy
+    defaults: PromptDefaults
+    required: frozenset[Capability]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSnapshot:
+    """Everything the request path needs to know, at one revision."""
+
+    revision: int
+    compiled_at: datetime
+    callers_by_digest: dict[str, Caller] = field(repr=False)
+    callers_by_key_id: dict[int, Caller] = field(repr=False)
+    aliases: dict[str, Alias]
+    deployments: dict[str, Deployment]
+    policies: dict[str, Policy]
+    personas: dict[str, Persona]
+    default_policy: Policy | None

@@ -1,0 +1,59 @@
+"""Whether a deployment can serve a request at all, and if not, why: in words that a person reads beside the route."""
+
+from dataclasses import dataclass
+
+from providers.domain.pricing import bound_nano
+from providers.domain.types import Capability, ChatRequest, Deployment
+from routing.domain.config import Policy
+
+DEFAULT_OUTPUT_TOKENS = 1024  # the answer length that an estimate assumes when nobody has set a limit
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is asked of every candidate: by the request, the persona and the policy together."""
+
+    needs: frozenset[Capability]
+    input_tokens: int
+    output_tokens: int
+    max_cost_nano: int | None = None
+    max_latency_ms: int | None = None
+
+
+def demand_of(
+    request: ChatRequest, *, required: frozenset[Capability], policy: Policy | None, max_tokens: int | None
+) -> Demand:
+    """Add up what the request needs, what its persona and policy require, and the policy's ceilings."""
+    return Demand(
+        needs=request.needs | required | (policy.required if policy else frozenset()),
+        input_tokens=request.input_tokens_estimate,
+        output_tokens=max_tokens or DEFAULT_OUTPUT_TOKENS,
+        max_cost_nano=policy.max_cost_nano if policy else None,
+        max_latency_ms=policy.max_latency_ms if policy else None,
+    )
+
+
+def estimated_cost_nano(deployment: Deployment, demand: Demand) -> int | None:
+    """The likely most that the request costs here, nano-USD; None when the price is unknown."""
+    output = min(demand.output_tokens, deployment.max_output_tokens or demand.output_tokens)
+    return bound_nano(demand.input_tokens, output, deployment.price) if deployment.price else None
+
+
+def reason_to_skip(deployment: Deployment, demand: Demand, cost_nano: int | None) -> str:
+    """Why this deployment cannot serve the demand; empty when it can."""
+    missing = demand.needs - deployment.capabilities
+    if missing:
+        return f"cannot do {', '.join(sorted(missing))}"
+    if deployment.context_window and demand.input_tokens > deployment.context_window:
+        return f"prompt of about {demand.input_tokens:,} tokens is over its context of {deployment.context_window:,}"
+    if demand.max_cost_nano is not None:
+        if cost_nano is None:
+            return "its price is unknown and the policy sets a cost ceiling"
+        if cost_nano > demand.max_cost_nano:
+            return f"estimated ${cost_nano / 1e9:.6f} is over the policy's ceiling of ${demand.max_cost_nano / 1e9:.6f}"
+    slow = demand.max_latency_ms is not None and (deployment.expected_latency_ms or 0) > demand.max_latency_ms
+    if slow:
+        return (
+            f"expected {deployment.expected_latency_ms} ms is over the policy's ceiling of {demand.max_latency_ms} ms"
+        )
+    return ""

@@ -1,0 +1,115 @@
+"""Read the configuration that the gateway compiles."""
+
+from collections import defaultdict
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import transaction
+
+from providers.domain.types import PromptDefaults
+from providers.selectors import active_deployments
+from routing.domain.compile import AliasRow, ConfigRows, PersonaRow, PolicyRow
+from routing.domain.config import Caller, Scope
+from routing.models import (
+    AliasTarget,
+    CandidateGroup,
+    ConfigRevision,
+    ModelAlias,
+    Persona,
+    PolicyCandidate,
+    RoutingPolicy,
+    VirtualKey,
+)
+
+
+def config_revision() -> int:
+    """The revision that the database is at; 0 before the first edit."""
+    return ConfigRevision.objects.filter(pk=1).values_list("revision", flat=True).first() or 0
+
+
+@transaction.atomic
+def config_rows(*, now: datetime) -> ConfigRows:
+    """Everything active, read in one transaction: a dozen queries however large the configuration is.
+
+    The revision is read first: an edit that lands meanwhile then only causes one more load.
+    """
+    return ConfigRows(
+        revision=config_revision(),
+        deployments=active_deployments(now=now),
+        aliases=_aliases(),
+        policies=_policies(),
+        personas=_personas(),
+        callers=_callers(),
+    )
+
+
+def _aliases() -> list[AliasRow]:
+    targets: dict[int, list[int]] = defaultdict(list)
+    for alias_id, deployment_id in AliasTarget.objects.values_list("alias_id", "deployment_id"):
+        targets[alias_id].append(deployment_id)
+    return [
+        AliasRow(alias.pk, alias.name, alias.description, targets[alias.pk])
+        for alias in ModelAlias.objects.filter(is_active=True)
+    ]
+
+
+def _policies() -> list[PolicyRow]:
+    candidates: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+    for row in PolicyCandidate.objects.all():
+        candidates[row.policy_id].append((row.alias_id, row.group == CandidateGroup.FALLBACK))
+    return [
+        PolicyRow(
+            id=policy.pk,
+            name=policy.name,
+            task_type=policy.task_type,
+            is_default=policy.is_default,
+            max_cost_nano=_nano(policy.max_cost_per_request),
+            max_latency_ms=policy.max_latency_ms,
+            required=policy.required_capabilities,
+            candidates=candidates[policy.pk],
+        )
+        for policy in RoutingPolicy.objects.filter(is_active=True)
+    ]
+
+
+def _personas() -> list[PersonaRow]:
+    return [
+        PersonaRow(
+            slug=persona.slug,
+            name=persona.name,
+            description=persona.description,
+            policy_id=persona.policy_id,
+            defaults=PromptDefaults(persona.system_prompt, persona.temperature, persona.max_tokens),
+            required=persona.required_capabilities,
+        )
+        for persona in Persona.objects.filter(is_active=True)
+    ]
+
+
+def _callers() -> list[tuple[str, Caller]]:
+    """Every key, revoked and expired ones too: the caller is told which of the two it is."""
+    allowed: dict[int, set[str]] = defaultdict(set)
+    for key_id, alias in VirtualKey.allowed_models.through.objects.values_list("virtualkey_id", "modelalias__name"):
+        allowed[key_id].add(alias)
+    return [
+        (
+            key.digest,
+            Caller(
+                key_id=key.pk,
+                key_prefix=key.prefix,
+                key_name=key.name,
+                team_id=key.team_id,
+                team_name=key.team.name,
+                scopes=frozenset(Scope(scope) for scope in key.scopes),
+                allowed_aliases=frozenset(allowed.get(key.pk, ())),
+                expires_at=key.expires_at,
+                revoked_at=key.revoked_at,
+                team_active=key.team.is_active,
+            ),
+        )
+        for key in VirtualKey.objects.select_related("team")
+    ]
+
+
+def _nano(usd: Decimal | None) -> int | None:
+    return None if usd is None else int(usd * 1_000_000_000)

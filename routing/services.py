@@ -1,0 +1,134 @@
+"""Writes of the routing floor: virtual keys, the default policy, and the revision that tells gateways of an edit."""
+
+import base64
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from routing.domain.config import Scope
+from routing.domain.keys import PREFIX_LENGTH, KeyParts, key_digest, key_parts, key_text
+from routing.models import ConfigRevision, ModelAlias, RoutingPolicy, Team, VirtualKey
+
+SECRET_BYTES = 32  # 43 characters of text
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key. `secret` is the whole text that callers present: show it once and forget it."""
+
+    key: VirtualKey
+    secret: str = field(repr=False)
+
+
+@transaction.atomic
+def key_issue(
+    *,
+    team: Team,
+    name: str,
+    by: User | None,
+    scopes: Iterable[str],
+    expires_at: datetime | None = None,
+    allowed_models: Iterable[ModelAlias] = (),
+    secret: str | None = None,
+    is_playground: bool = False,
+) -> IssuedKey:
+    """Issue a key for `team`. `secret` chooses the whole key (`rp_<prefix>_<secret>`); by default it is random.
+
+    :raises ValidationError: no or unknown scopes, a chosen key that is malformed or taken.
+    """
+    text = secret if secret is not None else _random_key()
+    parts = key_parts(text)
+    if parts is None:
+        raise ValidationError("A chosen key looks like rp_<8 letters a-z or digits 2-7>_<at least 32 characters>.")
+    key = VirtualKey(
+        team=team,
+        name=name,
+        prefix=parts.prefix,
+        digest=key_digest(settings.KEY_PEPPER.encode(), text),
+        scopes=[str(scope) for scope in scopes],
+        expires_at=expires_at,
+        created_by=by,
+        is_playground=is_playground,
+    )
+    key.full_clean(validate_constraints=False)
+    key.save()
+    key.allowed_models.set(allowed_models)
+    return IssuedKey(key=key, secret=text)
+
+
+@transaction.atomic
+def key_revoke(*, key: VirtualKey, by: User | None) -> bool:
+    """Revoke `key` for good; False if it already was. Traffic with it stops within 2 s."""
+    changed = VirtualKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now(), revoked_by=by)
+    key.refresh_from_db(fields=["revoked_at", "revoked_by"])
+    if changed:
+        VirtualKey.history.bulk_history_create([key], update=True, default_user=by)
+        config_revision_bump()
+    return changed == 1
+
+
+def playground_key_for(*, team: Team, by: User) -> VirtualKey:
+    """The key that the team's people use in the playground, made when it is first needed. Nobody knows its secret.
+
+    Safe to call from several processes at once: the database keeps one per team.
+    """
+    current = VirtualKey.objects.filter(team=team, is_playground=True, revoked_at=None)
+    key = current.first()
+    if key is None:
+        try:
+            key = key_issue(
+                team=team, name="Playground", by=by, scopes=[Scope.CHAT, Scope.MODELS], is_playground=True
+            ).key
+        except IntegrityError:
+            key = current.get()
+    return key
+
+
+@transaction.atomic
+def default_policy_set(*, policy: RoutingPolicy) -> None:
+    """Make `policy` the one that serves “auto”, and the former default an ordinary one.
+
+    :raises ValidationError: it is switched off or has no models.
+    """
+    policies = list(RoutingPolicy.objects.select_for_update().order_by("pk"))
+    if not policy.is_active:
+        raise ValidationError("A policy that is switched off cannot be the default.")
+    if not policy.candidates.exists():
+        raise ValidationError("A policy without models cannot be the default.")
+    for other in policies:
+        if other.is_default and other.pk != policy.pk:
+            other.is_default = False
+            other.save(update_fields=["is_default"])
+    policy.is_default = True
+    policy.save(update_fields=["is_default"])
+
+
+@transaction.atomic
+def config_revision_bump() -> None:
+    """Count the revision up, in the caller's own transaction: gateways load the new configuration within 2 s.
+
+    Called by the signals of every model that the snapshot is compiled from; who writes with `QuerySet.update` or
+    `bulk_create` calls it himself.
+    """
+    if not _count_up():
+        _, created = ConfigRevision.objects.get_or_create(id=1)
+        if not created:
+            _count_up()
+
+
+def _count_up() -> bool:
+    changed = ConfigRevision.objects.filter(id=1).update(revision=F("revision") + 1, changed_at=timezone.now())
+    return changed == 1
+
+
+def _random_key() -> str:
+    prefix = base64.b32encode(secrets.token_bytes(5)).decode().lower()[:PREFIX_LENGTH]
+    return key_text(KeyParts(prefix=prefix, secret=secrets.token_urlsafe(SECRET_BYTES)))

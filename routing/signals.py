@@ -1,0 +1,57 @@
+"""An edit of anything that the gateway's snapshot is compiled from counts the configuration's revision up."""
+
+from typing import Any
+
+from django.db.models import Model
+from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.dispatch import receiver
+
+from providers.models import CatalogueModel, Deployment, Price, Provider, ProviderKey
+from routing.models import (
+    AliasTarget,
+    ModelAlias,
+    Persona,
+    PolicyCandidate,
+    RoutingPolicy,
+    Team,
+    VirtualKey,
+)
+from routing.services import config_revision_bump
+
+COMPILED: tuple[type[Model], ...] = (
+    Provider,
+    ProviderKey,
+    CatalogueModel,
+    Deployment,
+    Price,
+    Team,
+    ModelAlias,
+    AliasTarget,
+    RoutingPolicy,
+    PolicyCandidate,
+    Persona,
+    VirtualKey,
+)
+HEALTH_FIELDS = frozenset({"health", "health_note", "checked_at"})
+
+
+def _saved(sender: type[Model], update_fields: frozenset[str] | None, **_: Any) -> None:
+    if sender is Provider and update_fields and update_fields <= HEALTH_FIELDS:
+        return
+    config_revision_bump()
+
+
+def _deleted(**_: Any) -> None:
+    config_revision_bump()
+
+
+@receiver(m2m_changed, sender=VirtualKey.allowed_models.through)
+def _keys_models_changed(action: str, **_: Any) -> None:
+    if action.startswith("post_"):
+        config_revision_bump()
+
+
+# Per sender: a listener for all senders would make Django load every row before it deletes any, usage included.
+for model in COMPILED:
+    post_save.connect(_saved, sender=model)
+    post_delete.connect(_deleted, sender=model)
