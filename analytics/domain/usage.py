@@ -1,0 +1,77 @@
+"""A request's bill, as the gateway hands it to the ledger and as the journal keeps it until it is in the database."""
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Attempt(Struct, frozen=True, omit_defaults=True):
+    """One try at a provider. `failure` is a FailureKind, empty when it answered; times are milliseconds."""
+
+    deployment: str
+    provider: str
+    key_last4: str
+    started_ms: float  # after the request came in
+    latency_ms: float
+    failure: str = ""
+    http_status: int | None = None
+    message: str = ""
+    billed_nano: int | None = None  # a broken attempt that the vendor bills all the same
+
+
+class UsageEntry(Struct, frozen=True):
+    """All of one usage record; field for field the columns of `analytics.models.UsageRecord`.
+
+    Times are seconds since the epoch, money is nano-USD, `cost_nano` None is an unknown price. `decision` says why the
+    route was chosen, `price` is a copy of the rates used; both hold JSON values only.
+    """
+
+    request_id: str
+    started_at: float
+    door: str
+    team_id: int
+    team_name: str
+    key_id: int
+    key_name: str
+    key_prefix: str
+    requested_model: str
+    config_revision: int
+    is_stream: bool = False
+    persona: str = ""
+    policy: str = ""
+    finished_at: float = 0.0
+    state: str = "open"
+    http_status: int = 0
+    error_code: str = ""
+    provider: str = ""
+    deployment: str = ""
+    model: str = ""
+    input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    usage_source: str = "none"
+    cost_nano: int | None = 0
+    price: dict[str, Any] | None = None
+    attempts: tuple[Attempt, ...] = ()
+    decision: dict[str, Any] = {}
+    ttft_ms: float | None = None
+    latency_ms: float = 0.0
+    overhead_ms: float = 0.0
+
+
+class Dispatch(Struct, frozen=True):
+    """What is journaled before an attempt's first byte leaves: enough to bill it, should the gateway die.
+
+    `bound_nano` is the dearest that this attempt can cost: None when its price is unknown.
+    """
+
+    request_id: str
+    deployment: str
+    provider: str
+    model: str
+    input_tokens_bound: int
+    output_tokens_bound: int
+    bound_nano: int | None
+    price: dict[str, Any] | None

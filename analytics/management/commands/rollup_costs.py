@@ -1,0 +1,58 @@
+"""`manage.py rollup_costs`: recompute the daily rollups of a range from the usage records."""
+
+import json
+from argparse import ArgumentParser
+from datetime import date
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from analytics.domain.rollup import DayRange
+from analytics.services import Recomputed, rollup_preview, rollup_recompute
+
+
+class Command(BaseCommand):
+    help = "Recompute daily cost rollups from the usage records. May be stopped and run again: a transaction per day."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--from", dest="first", type=date.fromisoformat, required=True, help="first day, YYYY-MM-DD"
+        )
+        parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True, help="last day, included")
+        parser.add_argument("--json", action="store_true", help="one JSON object per day")
+        parser.add_argument("--dry-run", action="store_true", help="only show what would change")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        days = DayRange(options["first"], options["last"])
+        if days.last < days.first:
+            raise CommandError("--to is before --from", returncode=2)
+        compute = rollup_preview if options["dry_run"] else rollup_recompute
+        write_line = json_line if options["json"] else text_line
+        for day in days.days():
+            done = compute(day=day)
+            self.stdout.write(write_line(done) if done else f"{day}: another process is at it")
+
+
+def text_line(done: Recomputed) -> str:
+    parts = [f"{done.day}: {usd(done.after.cost_nano)}", f"{done.after.requests} requests", f"{done.rows} rows"]
+    if done.before != done.after:
+        parts.append(f"was {usd(done.before.cost_nano)} and {done.before.requests} requests")
+    if not done.is_clean:
+        parts.append("more records came in meanwhile")
+    return ", ".join(parts)
+
+
+def json_line(done: Recomputed) -> str:
+    return json.dumps(
+        {
+            "day": done.day.isoformat(),
+            "rows": done.rows,
+            "before": done.before.values(),
+            "after": done.after.values(),
+            "is_clean": done.is_clean,
+        }
+    )
+
+
+def usd(nano: int) -> str:
+    return f"${nano / 1e9:,.4f}"

@@ -1,0 +1,53 @@
+"""When background work runs: rows of django-celery-beat, which the people of the admin may change afterwards."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+DAY_S = 24 * 60 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    name: str
+    task: str
+    every_s: int
+
+
+JOBS = (
+    Job("Check providers", "providers.tasks.check_providers", 60),
+    Job("Judge providers by their traffic", "analytics.tasks.judge_providers", 60),
+    Job("Adopt journals of stopped gateways", "analytics.tasks.adopt_journals", 10),
+    Job("Refresh rollups", "analytics.tasks.refresh_rollups", 60),
+    Job("Check budgets", "analytics.tasks.check_budgets", 300),
+    Job("Verify the ledger", "analytics.tasks.verify_ledger", 3600),
+    Job("Thin out provider checks", "analytics.tasks.thin_checks", DAY_S),
+)
+
+
+def schedule_ensure() -> int:
+    """Add the jobs that are not there yet, by name; returns how many. An existing row is left as it is.
+
+    A job that should not run is switched off in the admin; a deleted row comes back with the next `migrate`.
+    """
+    present = set(PeriodicTask.objects.values_list("name", flat=True))
+    return sum(_add(job) for job in JOBS if job.name not in present)
+
+
+def ensure_after_migrate(using: str, **_: Any) -> None:
+    """Receives `post_migrate`; does nothing as long as the tables of django-celery-beat are not there."""
+    if PeriodicTask._meta.db_table in connections[using].introspection.table_names():
+        schedule_ensure()
+
+
+def _add(job: Job) -> bool:
+    every = {"every": job.every_s, "period": IntervalSchedule.SECONDS}
+    interval = IntervalSchedule.objects.filter(**every).first() or IntervalSchedule.objects.create(**every)
+    # A run that nobody picked up in time is dropped, so that a worker that comes back does not find a heap of them.
+    is_new: bool
+    _, is_new = PeriodicTask.objects.get_or_create(
+        name=job.name, defaults={"task": job.task, "interval": interval, "expire_seconds": job.every_s}
+    )
+    return is_new

@@ -1,0 +1,14 @@
+"""Addresses of the dashboards."""
+
+from django.urls import path
+
+from analytics import views
+
+app_name = "analytics"
+urlpatterns = [
+    path("", views.spend, name="spend"),
+    path("providers/", views.provider_list, name="providers"),
+    path("providers/check/", views.check_now, name="check-now"),
+    path("requests/", views.request_log, name="requests"),
+    path("requests/<uuid:request_id>/", views.one_request, name="request"),
+]

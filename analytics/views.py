@@ -1,0 +1,216 @@
+"""The dashboards: spend per team, providers, the request log. Every page shows only the reader's own teams."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+from kombu.exceptions import OperationalError
+
+from analytics import request_page, spend_page
+from analytics.exports import Cell, cost_cell, csv_response
+from analytics.models import UsageState
+from analytics.periods import PRESETS, Period, period_of
+from analytics.selectors import (
+    Dimension,
+    RequestFilters,
+    budgets_with_spend,
+    provider_states,
+    request_detail,
+    requests_page,
+    spend_by,
+    spend_by_team_day,
+    spend_totals,
+)
+from analytics.sight import Sight, sight_of
+from providers.models import CatalogueModel, Provider
+from providers.tasks import check_providers
+from routing.models import Persona, VirtualKey
+
+ROWS_PER_PAGE = 50
+SUM_COLUMNS = (
+    "requests", "errors", "unpriced", "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
+    "output_tokens",
+)  # fmt: skip
+
+
+# --- spend --------------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@never_cache
+@login_required
+def spend(request: HttpRequest) -> HttpResponseBase:
+    """Spend per team and day, with everything in the address: range, team, table, order, `format=csv`."""
+    now = timezone.now()
+    sight = sight_of(request.user, request.GET)
+    period = period_of(request.GET, today=now.date())
+    by = spend_page.dimension_of(request.GET)
+    if request.GET.get("format") == "csv":
+        return _spend_csv(request, sight=sight, period=period, by=by)
+    context = _spend_figures(sight, period, by, now) | {
+        "sight": sight,
+        "period": period,
+        "presets": PRESETS,
+        "now": now,
+        "today": now.date(),
+        "tabs": spend_page.TABS,
+        "by": by,
+        "table_label": spend_page.TABS[by],
+        "sort": spend_page.sort_of(request.GET),
+        "address": request.build_absolute_uri("/").rstrip("/"),
+    }
+    context["lines"] = spend_page.lines(context["shares"], by=by, sort=context["sort"], sight=sight, period=period)
+    return render(request, "dashboards/spend.html", context)
+
+
+def _spend_figures(sight: Sight, period: Period, by: Dimension, now: datetime) -> dict[str, Any]:
+    team_ids, start, end = sight.team_ids, period.days.first, period.days.last
+    totals = spend_totals(team_ids=team_ids, start=start, end=end)
+    if period.name in {"today", "mtd"}:  # a day or month that has only begun is less than a whole one
+        totals = replace(totals, previous=None)
+    shares = spend_by(by, team_ids=team_ids, start=start, end=end)
+    if period.is_one_day:
+        by_team = shares if by == "team" else spend_by("team", team_ids=team_ids, start=start, end=end)
+        chart = spend_page.hour_chart(by_team, team_ids=team_ids, day=start)
+    else:
+        chart = spend_page.day_chart(spend_by_team_day(team_ids=team_ids, start=start, end=end), period.days)
+    return {
+        "totals": totals,
+        "changes": spend_page.changes(totals),
+        "shares": shares,
+        "chart": chart,
+        "budgets": budgets_with_spend(team_ids=team_ids, now=now),
+        "providers": provider_states(now=now),
+        "ever_used": bool(
+            totals.requests or requests_page(team_ids=team_ids, filters=RequestFilters(), limit=1).records
+        ),
+    }
+
+
+def _spend_csv(request: HttpRequest, *, sight: Sight, period: Period, by: Dimension) -> HttpResponseBase:
+    """By team: a row per day and team. By anything else: a row per value."""
+    team_ids, start, end = sight.team_ids, period.days.first, period.days.last
+    rows: Iterator[Sequence[Cell]]
+    if by == "team":
+        header = ["day", "team"]
+        found = spend_by_team_day(team_ids=team_ids, start=start, end=end)
+        rows = ([row.day.isoformat(), row.team_name, *_sums(row)] for row in found)
+    else:
+        header = [by]
+        shares = spend_by(by, team_ids=team_ids, start=start, end=end)
+        rows = ([row.label, *_sums(row)] for row in shares)
+    name = f"spend-by-{by}-{period.days.first}-{period.days.last}"
+    return csv_response(request, name=name, header=[*header, *SUM_COLUMNS, "cost_usd"], rows=rows)
+
+
+def _sums(row: Any) -> list[Cell]:
+    return [*(getattr(row, name) for name in SUM_COLUMNS), cost_cell(row.cost_nano)]
+
+
+# --- providers ----------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@never_cache
+@login_required
+def provider_list(request: HttpRequest) -> HttpResponse:
+    now = timezone.now()
+    states = provider_states(now=now)
+    context = {"states": states, "now": now, "checking": "checking" in request.GET}
+    return render(request, "dashboards/providers.html", context)
+
+
+@require_POST
+@login_required
+def check_now(request: HttpRequest) -> HttpResponse:
+    """Have the worker check every provider; staff only."""
+    if not request.user.is_staff:
+        raise PermissionDenied
+    try:
+        check_providers.delay()
+    except OperationalError:
+        messages.error(request, "The check could not be queued: the queue of the workers does not answer.")
+        return redirect("analytics:providers")
+    messages.success(request, "The providers are being checked. This page reloads itself once in a few seconds.")
+    return redirect("/dashboards/providers/?checking")
+
+
+# --- requests -----------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@never_cache
+@login_required
+def request_log(request: HttpRequest) -> HttpResponseBase:
+    """The log, the latest first; filters and position in the address, `format=csv` for all behind the filters."""
+    now = timezone.now()
+    sight = sight_of(request.user, request.GET)
+    period = request_page.log_period(request.GET, today=now.date())
+    filters = request_page.filters_of(request.GET, sight=sight, period=period)
+    if request.GET.get("format") == "csv":
+        records = request_page.all_records(team_ids=sight.team_ids, filters=filters)
+        rows = ([_cell(getattr(record, name)) for name in request_page.CSV_FIELDS] for record in records)
+        return csv_response(request, name=f"requests-{now:%Y-%m-%d}", header=request_page.CSV_FIELDS, rows=rows)
+    before = request_page.position_of(request.GET.get("before", ""))
+    page = requests_page(team_ids=sight.team_ids, filters=filters, before=before, limit=ROWS_PER_PAGE)
+    context = {
+        "records": page.records,
+        "older": request_page.position_text(page.next_before),
+        "is_first": before is None,
+        "filters": filters,
+        "is_filtered": filters != RequestFilters(),
+        "choices": _choices(sight),
+        "sight": sight,
+        "period": period,
+        "presets": PRESETS,
+        "now": now,
+        "address": request.build_absolute_uri("/").rstrip("/"),
+    }
+    return render(request, "dashboards/requests.html", context)
+
+
+def _choices(sight: Sight) -> dict[str, Any]:
+    """What the filters offer, from the configuration: it is small, the log is not."""
+    keys = VirtualKey.objects.select_related("team").order_by("team__name", "name")
+    return {
+        "states": UsageState.choices,
+        "models": CatalogueModel.objects.filter(deployments__isnull=False).distinct().values_list("name", flat=True),
+        "providers": Provider.objects.values_list("name", flat=True),
+        "personas": Persona.objects.values_list("slug", flat=True),
+        "virtual_keys": keys if sight.team_ids is None else keys.filter(team_id__in=sight.team_ids),
+    }
+
+
+def _cell(value: Any) -> Cell:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    return str(value) if isinstance(value, UUID) else value
+
+
+@require_GET
+@never_cache
+@login_required
+def one_request(request: HttpRequest, request_id: UUID) -> HttpResponse:
+    """One request: attempts, why this route, what it cost. Another team's is a 404 like any other unknown one."""
+    sight = sight_of(request.user, {})
+    record = request_detail(request_id=request_id, team_ids=sight.team_ids)
+    if record is None:
+        raise Http404("No such request.")
+    context = {
+        "record": record,
+        "bars": request_page.attempt_bars(record),
+        "candidates": request_page.candidates(record),
+        "bill": request_page.bill(record),
+        "playground": request_page.playground_href(record, sight.slug_of(record.team_id)),
+    }
+    return render(request, "dashboards/request.html", context)
