@@ -1,0 +1,99 @@
+"""What applications may read about the platform: personas, providers, health; and the addresses of the REST API."""
+
+from typing import Any
+
+from django.urls import path
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from providers.domain.types import Deployment
+from providers.selectors import provider_health
+from routerplatform.doors import schema
+from routerplatform.doors.rest import ChatView, GatewayView
+
+
+class PersonasView(GatewayView):
+    @extend_schema(responses={200: schema.PersonaSerializer(many=True), **schema.ERRORS}, summary="List personas")
+    def get(self, request: Request) -> Response:
+        snapshot, _ = self.caller(request)
+        personas = sorted(snapshot.personas.values(), key=lambda persona: persona.slug)
+        return Response(
+            [
+                {
+                    "slug": persona.slug,
+                    "name": persona.name,
+                    "description": persona.description,
+                    "policy": persona.policy.name,
+                    "temperature": persona.defaults.temperature,
+                    "max_tokens": persona.defaults.max_tokens,
+                    "models": [candidate.alias.name for candidate in persona.policy.candidates],
+                }
+                for persona in personas
+            ]
+        )
+
+
+class ProvidersView(GatewayView):
+    @extend_schema(responses={200: schema.ProviderSerializer(many=True), **schema.ERRORS}, summary="List providers")
+    def get(self, request: Request) -> Response:
+        snapshot, _ = self.caller(request)
+        health = provider_health()
+        by_provider: dict[str, list[Deployment]] = {}
+        for deployment in sorted(snapshot.deployments.values(), key=lambda d: d.name):
+            by_provider.setdefault(deployment.endpoint.name, []).append(deployment)
+        return Response(
+            [
+                {
+                    "name": name,
+                    "kind": deployments[0].endpoint.kind,
+                    "health": health.get(name, "unknown"),
+                    "models": [_model(deployment) for deployment in deployments],
+                }
+                for name, deployments in by_provider.items()
+            ]
+        )
+
+
+class HealthView(GatewayView):
+    @extend_schema(responses={200: schema.HealthSerializer, 503: schema.HealthSerializer}, summary="Health")
+    def get(self, request: Request) -> Response:
+        runtime = self.runtime(request)
+        problem, config, ledger = runtime.problem(), runtime.config.status(), runtime.ledger.status()
+        body = {
+            "status": "unavailable" if problem else "ok",
+            "problem": problem or config.problem,
+            "config_revision": config.revision,
+            "config_age_s": round(config.age_s, 1),
+            "unshipped_records": ledger.unshipped,
+        }
+        return Response(body, status=503 if problem else 200)
+
+
+def _model(deployment: Deployment) -> dict[str, Any]:
+    price = deployment.price
+    return {
+        "deployment": deployment.name,
+        "model": deployment.model,
+        "capabilities": sorted(deployment.capabilities),
+        "context_window": deployment.context_window,
+        "max_output_tokens": deployment.max_output_tokens,
+        "cost_tier": deployment.cost_tier,
+        "input_usd_per_1m": _usd(price.input if price else None),
+        "output_usd_per_1m": _usd(price.output if price else None),
+    }
+
+
+def _usd(rate_nano: int | None) -> float | None:
+    return None if rate_nano is None else rate_nano / 1e9
+
+
+urlpatterns = [
+    path("api/v1/chat", ChatView.as_view(), name="api-chat"),
+    path("api/v1/personas", PersonasView.as_view(), name="api-personas"),
+    path("api/v1/providers", ProvidersView.as_view(), name="api-providers"),
+    path("api/v1/schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    path("api/v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
+    path("health", HealthView.as_view(), name="health"),
+]

