@@ -1,0 +1,44 @@
+"""Make an installation to measure: `python -m benchmarks.installation VENDOR_PORT` prints a virtual key."""
+
+import os
+import sys
+from decimal import Decimal
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routerplatform.settings")
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+
+from benchmarks.stage import CAPABILITIES  # noqa: E402
+from providers.models import CatalogueModel, Deployment, Price, PriceSource, Provider  # noqa: E402
+from providers.services import provider_key_add  # noqa: E402
+from routing.domain.config import Scope  # noqa: E402
+from routing.models import AliasTarget, ModelAlias, Team  # noqa: E402
+from routing.services import config_revision_bump, key_issue  # noqa: E402
+
+
+def install(vendor_port: int) -> str:
+    """Two models on the bench vendor, one per wire, and a key."""
+    call_command("migrate", verbosity=0)
+    for alias, kind in (("same", "openai-compatible"), ("other", "anthropic-compatible")):
+        url = f"http://127.0.0.1:{vendor_port}/v1"
+        provider = Provider.objects.create(
+            name=f"bench-{alias}", label=alias, kind=kind, base_url=url, allowed_networks="127.0.0.1/32"
+        )
+        provider_key_add(provider=provider, label="bench", secret="sk-bench-0000")  # noqa: S106
+        model = CatalogueModel.objects.create(
+            name=f"bench-{alias}", label=alias, vendor="bench", capabilities=CAPABILITIES, context_window=200_000
+        )
+        Price.objects.create(model=model, source=PriceSource.OVERRIDE, input_usd=Decimal(1), output_usd=Decimal(2))
+        deployment = Deployment.objects.create(provider=provider, model=model, upstream_model="bench")
+        AliasTarget.objects.create(alias=ModelAlias.objects.create(name=alias), deployment=deployment)
+    team = Team.objects.create(name="Bench", slug="bench")
+    issued = key_issue(team=team, name="bench", by=None, scopes=[Scope.CHAT, Scope.MODELS])
+    config_revision_bump()
+    return issued.secret
+
+
+if __name__ == "__main__":
+    sys.stdout.write(install(int(sys.argv[1])) + "\n")
