@@ -1,0 +1,58 @@
+"""Working the admin as a browser does: read a page's forms, change a field, send all of it back."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection
+from django.forms import Form
+from django.forms.boundfield import BoundField
+from django.forms.widgets import CheckboxInput, MultiWidget
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+
+def fields_of(page: Any) -> dict[str, Any]:
+    """What a browser would send if nothing were changed: the page's form and its inline rows."""
+    data: dict[str, Any] = {}
+    for form in _forms(page):
+        for field in form:
+            data |= _sent(field)
+    return data
+
+
+def submit(client: Client, url: str, **changes: Any) -> Any:
+    """Open `url`, change some fields, press Save. Dashes in names of inline fields are written as `__`."""
+    data = fields_of(client.get(url)) | {name.replace("__", "-"): value for name, value in changes.items()}
+    return client.post(url, data)
+
+
+def errors_of(page: Any) -> str:
+    """Every complaint of the forms of a page that was sent back."""
+    texts = [str(form.errors) for form in _forms(page)]
+    texts += [str(inline.formset.non_form_errors()) for inline in page.context["inline_admin_formsets"]]
+    return " ".join(texts)
+
+
+def queries_of(client: Client, url: str) -> int:
+    """How many queries the page takes."""
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url).status_code == 200
+    return len(queries)
+
+
+def _forms(page: Any) -> Iterator[Form]:
+    yield page.context["adminform"].form
+    for inline in page.context["inline_admin_formsets"]:
+        yield inline.formset.management_form
+        yield from inline.formset.forms
+
+
+def _sent(field: BoundField) -> dict[str, Any]:
+    value, widget = field.value(), field.field.widget
+    widget = getattr(widget, "widget", widget)  # the one inside a related-field wrapper
+    if isinstance(widget, MultiWidget):
+        parts = widget.decompress(value)
+        return {f"{field.html_name}_{n}": "" if part is None else str(part) for n, part in enumerate(parts)}
+    if isinstance(widget, CheckboxInput):
+        return {field.html_name: "on"} if value else {}
+    return {field.html_name: "" if value is None else value}
