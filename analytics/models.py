@@ -71,8 +71,11 @@ class UsageRecord(models.Model):
     class Meta:
         ordering = ["-started_at"]
         indexes = [
-            models.Index(fields=["-started_at"], name="usage_latest"),
+            models.Index(fields=["-started_at", "-request_id"], name="usage_latest"),
             models.Index(fields=["team", "-started_at"], name="usage_team_latest"),
+            models.Index(fields=["key", "-started_at"], name="usage_key_latest"),
+            models.Index(fields=["provider", "-started_at"], name="usage_provider_latest"),
+            models.Index(fields=["-started_at"], condition=~Q(error_code=""), name="usage_errors_latest"),
         ]
         constraints = [models.CheckConstraint(condition=Q(cost_nano__gte=0), name="usage_cost_not_negative")]
 

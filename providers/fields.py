@@ -6,6 +6,7 @@ cannot slip into a form, a history row, an export or a log line.
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -38,16 +39,24 @@ def unseal(sealed: str) -> str:
     wanted = key_id_of(sealed)
     key = _keys_by_id(tuple(settings.FIELD_KEYS)).get(wanted or "")
     if key is None:
-        raise ImproperlyConfigured(
-            f"A provider key was sealed with field key {wanted}, which is not in FIELD_KEYS. "
-            "Put the old key back at the end of FIELD_KEYS, then run `manage.py rotate_field_keys`."
-        )
+        raise _missing_key(wanted)
     try:
         return Fernet(key).decrypt(sealed.partition(":")[2].encode()).decode()
     except InvalidToken:
         raise ImproperlyConfigured(
             "A provider key's sealed text is damaged. Enter the key again on its page in the admin."
         ) from None
+
+
+def check_readable(sealed: Iterable[str]) -> None:
+    """Look whether every one of these texts could be opened, without opening any.
+
+    :raises ImproperlyConfigured: as `unseal` would.
+    """
+    known = _keys_by_id(tuple(settings.FIELD_KEYS))
+    for text in sealed:
+        if key_id_of(text) not in known:
+            raise _missing_key(key_id_of(text))
 
 
 def key_id_of(sealed: str) -> str | None:
@@ -60,6 +69,13 @@ def key_id_of(sealed: str) -> str | None:
 def is_sealed_with_first_key(sealed: str) -> bool:
     """Whether `seal` would use the same field key today."""
     return key_id_of(sealed) == _id(settings.FIELD_KEYS[0])
+
+
+def _missing_key(key_id: str | None) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"A provider key was sealed with field key {key_id}, which is not in FIELD_KEYS. "
+        "Put the old key back at the end of FIELD_KEYS, then run `manage.py rotate_field_keys`."
+    )
 
 
 @lru_cache(maxsize=4)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from csp.constants import SELF, UNSAFE_INLINE
+from csp.decorators import csp_replace
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -15,7 +17,11 @@ from routerplatform.doors.rest import ChatView, GatewayView
 
 
 class PersonasView(GatewayView):
-    @extend_schema(responses={200: schema.PersonaSerializer(many=True), **schema.ERRORS}, summary="List personas")
+    @extend_schema(
+        responses={200: schema.PersonaSerializer(many=True), **schema.ERRORS},
+        summary="List personas",
+        tags=["Catalogue"],
+    )
     def get(self, request: Request) -> Response:
         snapshot, _ = self.caller(request)
         personas = sorted(snapshot.personas.values(), key=lambda persona: persona.slug)
@@ -36,7 +42,11 @@ class PersonasView(GatewayView):
 
 
 class ProvidersView(GatewayView):
-    @extend_schema(responses={200: schema.ProviderSerializer(many=True), **schema.ERRORS}, summary="List providers")
+    @extend_schema(
+        responses={200: schema.ProviderSerializer(many=True), **schema.ERRORS},
+        summary="List providers",
+        tags=["Catalogue"],
+    )
     def get(self, request: Request) -> Response:
         snapshot, _ = self.caller(request)
         health = provider_health()
@@ -57,7 +67,12 @@ class ProvidersView(GatewayView):
 
 
 class HealthView(GatewayView):
-    @extend_schema(responses={200: schema.HealthSerializer, 503: schema.HealthSerializer}, summary="Health")
+    @extend_schema(
+        responses={200: schema.HealthSerializer, 503: schema.HealthSerializer},
+        summary="Health",
+        tags=["Health"],
+        auth=[],
+    )
     def get(self, request: Request) -> Response:
         runtime = self.runtime(request)
         problem, config, ledger = runtime.problem(), runtime.config.status(), runtime.ledger.status()
@@ -89,11 +104,14 @@ def _usd(rate_nano: int | None) -> float | None:
     return None if rate_nano is None else rate_nano / 1e9
 
 
+# Swagger's page writes its icons' styles into the document itself
+docs = csp_replace({"style-src": [SELF, UNSAFE_INLINE]})(SpectacularSwaggerSplitView.as_view(url_name="api-schema"))
+
 urlpatterns = [
     path("api/v1/chat", ChatView.as_view(), name="api-chat"),
     path("api/v1/personas", PersonasView.as_view(), name="api-personas"),
     path("api/v1/providers", ProvidersView.as_view(), name="api-providers"),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="api-schema"),
-    path("api/v1/docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
+    path("api/v1/docs/", docs, name="api-docs"),
     path("health", HealthView.as_view(), name="health"),
 ]

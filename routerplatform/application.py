@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from routerplatform.doors.compatible import Message, Receive, Send, openai_door
 from routerplatform.gateway.runtime import Runtime, Runtimes
 
@@ -37,7 +39,11 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self._runtimes.current()
+                try:
+                    await self._runtimes.current()
+                except (ImproperlyConfigured, OSError) as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self._runtimes.close()

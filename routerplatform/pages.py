@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_required
-from django.core import signing
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import path
@@ -15,12 +14,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django.views.generic import RedirectView
 
+from routerplatform.gateway.page_tokens import LIFETIME_S, PageTokens
 from routing.access import access_team, teams_of
 from routing.models import Persona
 from routing.services import playground_key_for
-
-PLAYGROUND_SALT = "playground"  # the chat door reads such tokens with the same salt
-PLAYGROUND_TOKEN_LIFE = timedelta(hours=1)
 
 
 @require_GET
@@ -51,8 +48,9 @@ def playground_token(request: HttpRequest) -> JsonResponse:
         return JsonResponse({"detail": "Send a JSON object with the team's slug in “team”."}, status=400)
     team = access_team(request.user, slug)
     key = playground_key_for(team=team, by=request.user)
-    token = signing.dumps({"key_id": key.pk, "user_id": request.user.pk}, salt=PLAYGROUND_SALT)
-    return JsonResponse({"token": token, "expires_at": (timezone.now() + PLAYGROUND_TOKEN_LIFE).isoformat()})
+    expires_at = timezone.now() + timedelta(seconds=LIFETIME_S)
+    token = PageTokens().issue(key_id=key.pk, user_id=request.user.pk)
+    return JsonResponse({"token": token, "expires_at": expires_at.isoformat()})
 
 
 def _asked_team(body: bytes) -> str | None:

@@ -1,14 +1,14 @@
 """The platform's settings: read once from the environment (or `.env`), typed, and listed in docs/settings.md."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import django_stubs_ext
 import environ
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
+from routerplatform.environment import read_choice, read_secrets
 from routerplatform.navigation import UNFOLD as UNFOLD
-from routerplatform.secrets_check import read_secrets
 
 django_stubs_ext.monkeypatch()
 
@@ -190,7 +190,7 @@ REQUEST_TIMEOUT_S: float = env.float("REQUEST_TIMEOUT_S", default=600.0)
 MAX_ATTEMPTS: int = env.int("MAX_ATTEMPTS", default=1 + env.int("AI_ROUTER_MAX_RETRIES", default=3))
 CONFIG_POLL_S: float = env.float("CONFIG_POLL_S", default=0.5)
 JOURNAL_DIR = Path(env.str("JOURNAL_DIR", default=str(DATA_DIR / "journal"))).absolute()
-JOURNAL_DURABILITY: Literal["disk", "process", "database"] = env.str("JOURNAL_DURABILITY", default="disk")
+JOURNAL_DURABILITY: str = read_choice(env, "JOURNAL_DURABILITY", ("disk", "process", "database"))
 WEBSOCKET_ALLOWED_ORIGINS: list[str] = env.list("WEBSOCKET_ALLOWED_ORIGINS", default=[])
 
 # --- the demo, and the vendors whose keys are in the environment ------------------------------------------------
@@ -217,6 +217,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Router Platform",
     "DESCRIPTION": "One request in, the right model out: routed chat, personas and providers.",
     "VERSION": "1",
+    "APPEND_COMPONENTS": {"securitySchemes": {"virtualKey": {"type": "http", "scheme": "bearer"}}},
+    "SECURITY": [{"virtualKey": []}],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -226,6 +228,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATE_FORMAT, DATETIME_FORMAT = "j M Y", "j M Y, H:i"
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from routing.domain.config import Scope
 from routing.domain.keys import PREFIX_LENGTH, KeyParts, key_digest, key_parts, key_text
-from routing.models import ConfigRevision, ModelAlias, RoutingPolicy, Team, VirtualKey
+from routing.models import ConfigRevision, ModelAlias, PolicyCandidate, RoutingPolicy, Team, VirtualKey
 
 SECRET_BYTES = 32  # 43 characters of text
 
@@ -101,7 +101,7 @@ def default_policy_set(*, policy: RoutingPolicy) -> None:
     policies = list(RoutingPolicy.objects.select_for_update().order_by("pk"))
     if not policy.is_active:
         raise ValidationError("A policy that is switched off cannot be the default.")
-    if not policy.candidates.exists():
+    if not PolicyCandidate.objects.filter(policy=policy).exists():  # not from what `policy` has prefetched
         raise ValidationError("A policy without models cannot be the default.")
     for other in policies:
         if other.is_default and other.pk != policy.pk:

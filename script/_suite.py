@@ -20,6 +20,7 @@ from _bootstrap import ROOT, fresh_secrets
 sys.path.insert(0, str(ROOT))
 from routerplatform.embedded import EmbeddedError, die_with_parent, running, start_postgres, start_valkey
 
+WORKERS = min(4, os.cpu_count() or 1)
 VENDOR_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "GEMINI_API_KEY", "COHERE_API_KEY")
 LINT = {
     "ruff check": ["ruff", "check", "--output-format=concise"],
@@ -58,7 +59,11 @@ def main(argv: Sequence[str]) -> int:
         if interrupted.is_set():
             sys.exit(130)
         marks = ["-m", "not e2e and not torture"] if options.fast else []
-        results.append(pytest([*marks, *pytest_args], env))
+        # A whole run is shared out; a few chosen tests are quicker, and easier to debug, in one process.
+        parallel = [] if pytest_args else ["-n", str(WORKERS), "--dist", "worksteal"]
+        # Our own cluster is thrown away as a whole: no need to wait until the last session has let go of its database.
+        keep = [] if env.get("TEST_DATABASE_URL") else ["--reuse-db", "--create-db"]
+        results.append(pytest(["-p", "tests.own_valkey", *keep, *marks, *parallel, *pytest_args], env))
     return summary(results)
 
 
@@ -77,20 +82,28 @@ def environment(*, fast: bool) -> Iterator[dict[str, str]]:
     env = {**os.environ, **fresh_secrets(), **dict.fromkeys(VENDOR_KEYS, ""), "DATA_DIR": str(folder / "data")}
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        database, redis = "SQLite" if fast else "TEST_DATABASE_URL", "REDIS_URL"
         if fast:
-            env["DATABASE_URL"] = f"sqlite:///{folder}/fast.sqlite3"
-        elif not env.get("TEST_DATABASE_URL"):
-            database = "a PostgreSQL of its own"
-            env["TEST_DATABASE_URL"] = stack.enter_context(running(start_postgres(folder / "postgres"))).url
+            env |= {"DATABASE_URL": f"sqlite:///{folder}/fast.sqlite3", "ROUTER_EXPECT_DB_VENDOR": "sqlite"}
+        else:
+            url = env.get("TEST_DATABASE_URL") or own_postgres(stack, folder)
+            env |= {"DATABASE_URL": url, "ROUTER_EXPECT_DB_VENDOR": "postgresql"}
         if not env.get("REDIS_URL"):
-            redis = "a Valkey of its own"
-            env["REDIS_URL"] = stack.enter_context(running(start_valkey(folder / "valkey"))).url
-        if not fast:
-            env["DATABASE_URL"] = env["TEST_DATABASE_URL"]
-        env["ROUTER_EXPECT_DB_VENDOR"] = "sqlite" if fast else "postgresql"
+            urls = own_valkeys(stack, folder)
+            env |= {"REDIS_URL": urls[0], "ROUTER_TEST_REDIS_URLS": " ".join(urls)}
+        database = "SQLite" if fast else "TEST_DATABASE_URL" if env.get("TEST_DATABASE_URL") else "its own PostgreSQL"
+        redis = "its own Valkey" if "ROUTER_TEST_REDIS_URLS" in env else "REDIS_URL"
         print(f"Testing on {database} and {redis}.", flush=True)
         yield env
+
+
+def own_postgres(stack: contextlib.ExitStack, folder: Path) -> str:
+    return stack.enter_context(running(start_postgres(folder / "postgres"))).url
+
+
+def own_valkeys(stack: contextlib.ExitStack, folder: Path) -> list[str]:
+    """One for each worker process: what they publish and count must not meet."""
+    servers = [running(start_valkey(folder / f"valkey-{n}")) for n in range(WORKERS)]
+    return [stack.enter_context(server).url for server in servers]
 
 
 def check(steps: Mapping[str, Sequence[str]], env: Mapping[str, str]) -> list[Result]:

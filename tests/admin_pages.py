@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db import connection
+from django.db.models import Model
 from django.forms import Form
 from django.forms.boundfield import BoundField
 from django.forms.widgets import CheckboxInput, MultiWidget
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+
+from providers.admin.pages import change_url
 
 
 def fields_of(page: Any) -> dict[str, Any]:
@@ -33,6 +36,11 @@ def errors_of(page: Any) -> str:
     return " ".join(texts)
 
 
+def page_of(row: Model, name: str) -> str:
+    """Another page of a row: its history, its deletion, an action."""
+    return change_url(row).removesuffix("change/") + f"{name}/"
+
+
 def queries_of(client: Client, url: str) -> int:
     """How many queries the page takes."""
     with CaptureQueriesContext(connection) as queries:
@@ -55,4 +63,6 @@ def _sent(field: BoundField) -> dict[str, Any]:
         return {f"{field.html_name}_{n}": "" if part is None else str(part) for n, part in enumerate(parts)}
     if isinstance(widget, CheckboxInput):
         return {field.html_name: "on"} if value else {}
+    if getattr(widget, "allow_multiple_selected", False):
+        return {field.html_name: value or []}
     return {field.html_name: "" if value is None else value}

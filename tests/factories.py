@@ -61,7 +61,7 @@ def key_text_of(number: int) -> str:
 
 
 class UserFactory(DjangoModelFactory[Any]):
-    """A person without rights. `is_staff`, `is_superuser` and `password` may be given."""
+    """A person without rights and without a password (hashing one is slow): `client.force_login` signs them in."""
 
     class Meta:
         model = get_user_model()
@@ -69,7 +69,7 @@ class UserFactory(DjangoModelFactory[Any]):
 
     username = factory.Sequence(lambda n: f"person-{n}")
     email = factory.LazyAttribute(lambda user: f"{user.username}@example.com")
-    password = factory.django.Password("a long test password")
+    password = factory.django.Password(None)
 
 
 class ProviderFactory(DjangoModelFactory[Provider]):

@@ -76,36 +76,27 @@ class Segment:
 
     @classmethod
     def create(cls, directory: Path, owner: str, number: int, *, now: float) -> Self:
-        """Raises OSError. An adopter may take the file in the moment before it is locked: then begin again."""
+        """Raises OSError. A sweeper may take the file in the moment before it is locked: then begin again."""
         path = directory / f"{owner}.{number:06d}.journal"
         hidden = path.with_suffix(".new")
         while True:
             fd = os.open(hidden, _FLAGS, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if is_file_of(hidden, fd):
-                    hidden.rename(path)
-                    return cls(path, fd, now)
-            except BlockingIOError:
-                pass
+                hidden.rename(path)
+            except (BlockingIOError, FileNotFoundError):
+                os.close(fd)
+                hidden.unlink(missing_ok=True)
             except OSError:
                 os.close(fd)
                 raise
-            os.close(fd)
-            hidden.unlink(missing_ok=True)
+            else:
+                return cls(path, fd, now)
 
     def drop(self) -> None:
         """Unlink, then let go of the lock: never the other way round, or an adopter would take it for an orphan."""
         self.path.unlink(missing_ok=True)
         os.close(self.fd)
-
-
-def is_file_of(path: Path, fd: int) -> bool:
-    """Whether `path` still names the open file `fd`, and nobody has removed or replaced it."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(fd))
-    except FileNotFoundError:
-        return False
 
 
 def owners(directory: Path) -> list[str]:
@@ -132,7 +123,7 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield is_file_of(path, fd)
+            yield True
     finally:
         os.close(fd)
 

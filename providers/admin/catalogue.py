@@ -5,17 +5,29 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, Prefetch, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
+from unfold.enums import ActionVariant
 
 from providers.admin.cells import NOTHING, Tone, aligned, code, label, moment, number, usd, usd_text
-from providers.admin.pages import CAPABILITY_CHOICES, HistoryAdmin, Rows, SwitchableAdmin, change_url
+from providers.admin.pages import (
+    CAPABILITY_CHOICES,
+    HistoryAdmin,
+    M,
+    Rows,
+    RowsToSee,
+    SwitchableAdmin,
+    change_url,
+    page_action,
+)
 from providers.models import CatalogueModel, CostTier, Deployment, ModelStatus, Price, PriceSource
 from providers.selectors import price_rank
 
+PRICE_COLUMNS = ["begins", "source_label", "input_rate", "output_rate", "cache_read_rate", "cache_write_rate"]
 RATES = ["input_usd", "output_usd", "cache_read_usd", "cache_write_usd", "per_request_usd"]
 TIER_TONES = {
     CostTier.FREE: Tone.GOOD,
@@ -40,19 +52,63 @@ def price_cell(own: Iterable[Price], of_model: Iterable[Price] = ()) -> SafeStri
     return aligned(f"{usd_text(price.input_usd)} / {usd_text(price.output_usd)}", title=since)
 
 
-class PriceRows(Rows):
+class PriceColumns:
+    """What a price shows of itself, in its own list and on the page of what it prices."""
+
+    @admin.display(description="source", ordering="source")
+    def source_label(self, price: Price) -> SafeString:
+        tone = Tone.INFO if price.source == PriceSource.OVERRIDE else Tone.QUIET
+        return label(price.get_source_display(), tone)
+
+    @admin.display(description="from", ordering="effective_from")
+    def begins(self, price: Price) -> SafeString:
+        return moment(price.effective_from)
+
+    @admin.display(description="in per 1M", ordering="input_usd")
+    def input_rate(self, price: Price) -> SafeString:
+        return usd(price.input_usd)
+
+    @admin.display(description="out per 1M", ordering="output_usd")
+    def output_rate(self, price: Price) -> SafeString:
+        return usd(price.output_usd)
+
+    @admin.display(description="cache read per 1M")
+    def cache_read_rate(self, price: Price) -> SafeString:
+        return usd(price.cache_read_usd)
+
+    @admin.display(description="cache write per 1M")
+    def cache_write_rate(self, price: Price) -> SafeString:
+        return usd(price.cache_write_usd)
+
+
+class PriceRows(PriceColumns, RowsToSee):
     """Prices are added, never rewritten: a row that has begun may have billed."""
 
     model = Price
-    fields = ["effective_from", *RATES, "source"]
+    fields = (*PRICE_COLUMNS,)
+    readonly_fields = (*PRICE_COLUMNS,)
     verbose_name_plural = "prices"
     ordering = ["-effective_from"]
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+class PricedAdmin(HistoryAdmin[M]):
+    """A page of what has prices; `priced_as` is the price's column for it."""
+
+    priced_as: str
+    actions_detail = ["add_price"]
+
+    @page_action(
+        description="Add a price",
+        url_path="add-price",
+        icon="add",
+        variant=ActionVariant.PRIMARY,
+        permissions=["price"],
+    )
+    def add_price(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(f"{reverse('admin:providers_price_add')}?{self.priced_as}={object_id}")
+
+    def has_price_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("providers.add_price")
 
 
 class DeploymentsOfModel(Rows):
@@ -63,7 +119,8 @@ class DeploymentsOfModel(Rows):
 
 
 @admin.register(CatalogueModel)
-class CatalogueModelAdmin(HistoryAdmin[CatalogueModel]):
+class CatalogueModelAdmin(PricedAdmin[CatalogueModel]):
+    priced_as = "model"
     list_display = ["called", "vendor", "standing", "tier", "price_now", "context", "deployments_in_use"]
     list_select_related = ["replaced_by"]
     list_filter = [
@@ -121,7 +178,8 @@ class CatalogueModelAdmin(HistoryAdmin[CatalogueModel]):
 
 
 @admin.register(Deployment)
-class DeploymentAdmin(SwitchableAdmin[Deployment]):
+class DeploymentAdmin(PricedAdmin[Deployment], SwitchableAdmin[Deployment]):
+    priced_as = "deployment"
     list_display = ["__str__", "model", "state", "price_now", "expected_latency", "longest_answer"]
     list_select_related = ["provider", "model"]
     list_filter = ["is_active", ("provider", AutocompleteSelectFilter), ("model", AutocompleteSelectFilter)]
@@ -165,8 +223,8 @@ class DeploymentAdmin(SwitchableAdmin[Deployment]):
 
 
 @admin.register(Price)
-class PriceAdmin(HistoryAdmin[Price]):
-    list_display = ["of", "source_label", "begins", "input_rate", "output_rate", "cache_read_rate", "cache_write_rate"]
+class PriceAdmin(PriceColumns, HistoryAdmin[Price]):
+    list_display = ["of", *PRICE_COLUMNS]
     list_select_related = ["model", "deployment__provider"]
     list_filter = [
         ("source", ChoicesCheckboxFilter),
@@ -201,31 +259,6 @@ class PriceAdmin(HistoryAdmin[Price]):
     @admin.display(description="price of")
     def of(self, price: Price) -> SafeString:
         return code(str(price.deployment or price.model))
-
-    @admin.display(description="source", ordering="source")
-    def source_label(self, price: Price) -> SafeString:
-        tone = Tone.INFO if price.source == PriceSource.OVERRIDE else Tone.QUIET
-        return label(price.get_source_display(), tone)
-
-    @admin.display(description="from", ordering="effective_from")
-    def begins(self, price: Price) -> SafeString:
-        return moment(price.effective_from)
-
-    @admin.display(description="in per 1M", ordering="input_usd")
-    def input_rate(self, price: Price) -> SafeString:
-        return usd(price.input_usd)
-
-    @admin.display(description="out per 1M", ordering="output_usd")
-    def output_rate(self, price: Price) -> SafeString:
-        return usd(price.output_usd)
-
-    @admin.display(description="cache read per 1M")
-    def cache_read_rate(self, price: Price) -> SafeString:
-        return usd(price.cache_read_usd)
-
-    @admin.display(description="cache write per 1M")
-    def cache_write_rate(self, price: Price) -> SafeString:
-        return usd(price.cache_write_usd)
 
 
 def _has_begun(price: Price | None) -> bool:

@@ -107,12 +107,18 @@ class PlatformAdmin(ModelAdmin[M]):
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         obj = self.get_object(request, object_id)
-        if obj is None or not (found := self.obstacles(obj)):
+        found = self.obstacles(obj) if obj is not None and self.has_delete_permission(request, obj) else []
+        if obj is None or not found:
             return super().delete_view(request, object_id, extra_context)
         way_out = " Switch it off instead: nothing uses it from then on." if hasattr(obj, "is_active") else ""
-        what = f"{capfirst(obj._meta.verbose_name)} “{obj}” cannot be deleted: {_listed(found)} depend on it.{way_out}"
+        what = f"{capfirst(obj._meta.verbose_name)} “{obj}” cannot be deleted: {_depend(found)} on it.{way_out}"
         messages.error(request, what)
         return HttpResponseRedirect(change_url(obj))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What belongs to a row goes with it, may it be deleted alone or not; `obstacles` names what stays."""
+        listed, counts, _, protected = super().get_deleted_objects(objs, request)
+        return listed, counts, set(), protected
 
 
 class HistoryAdmin(_WithHistory, PlatformAdmin[M]):
@@ -202,5 +208,8 @@ def _how_many(count: int, model: type[Model]) -> str:
     return f"{count} {model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural}"
 
 
-def _listed(texts: list[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+def _depend(what: list[str]) -> str:
+    """“2 keys and 1 deployment depend”."""
+    if len(what) == 1:
+        return f"{what[0]} {'depends' if what[0].startswith('1 ') else 'depend'}"
+    return f"{', '.join(what[:-1])} and {what[-1]} depend"

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Model, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet, URLField
 from django.forms import ModelForm
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
@@ -60,7 +60,7 @@ class ProviderKeyForm(ModelForm[ProviderKey]):
 
     secret = forms.CharField(
         label="Key",
-        help_text="As the vendor shows it. It is stored encrypted and never shown again.",
+        help_text="As the vendor shows it; empty keeps the one that is there. Stored encrypted, never shown again.",
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
 
@@ -152,6 +152,7 @@ class ProviderAdmin(SwitchableAdmin[Provider]):
     search_fields = ["name", "label", "base_url"]
     search_help_text = "Name or address"
     inlines = [KeyRows, DeploymentRows, CheckRows]
+    formfield_overrides = {URLField: {"assume_scheme": "https"}}
     readonly_fields = ["health_now", "health_note", "checked", "created"]
     fieldsets = [
         ("Who it is", {"fields": ["label", "name", "kind", "base_url"]}),

@@ -68,6 +68,7 @@ class ChatView(GatewayView):
         request=schema.ChatRequestSerializer,
         responses={200: schema.ChatAnswerSerializer, **schema.ERRORS},
         summary="Chat",
+        tags=["Chat"],
         description="One chat turn. With `stream: true` the answer is `text/event-stream`: events `start`, `route`, "
         "`delta`, `tool`, `usage`, `done`, or `error`.",
         examples=[

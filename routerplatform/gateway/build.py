@@ -1,8 +1,10 @@
 """Wire a `Runtime` together from the settings; the only place that knows both."""
 
+from typing import cast
+
 from django.conf import settings
 
-from analytics.ledger.ledger import Ledger
+from analytics.ledger.ledger import Durability, Ledger
 from analytics.ledger.shipping import SqlUsageStore
 from providers.transport import Transport
 from routerplatform.gateway.authentication import Authenticator
@@ -17,7 +19,7 @@ def build_runtime() -> Runtime:
     transport = Transport()
     ledger = Ledger(
         journal_dir=settings.JOURNAL_DIR,
-        durability=settings.JOURNAL_DURABILITY,
+        durability=cast(Durability, settings.JOURNAL_DURABILITY),
         store=SqlUsageStore(),
     )
     return Runtime(

@@ -80,7 +80,7 @@ class Dispatcher:
         codec = WIRES[deployment.endpoint.wire]
         call = codec.build(request, deployment, defaults)
         call.headers["x-request-id"] = request_id
-        self._ledger.dispatched(tally.bound(request_id))
+        self._ledger.dispatched(tally.bound(request_id, call.body))
         asked = time.perf_counter()
         limit_s = min(deployment.endpoint.timeout_s, max(0.001, deadline - asked))
         async with self._transport.post(deployment.endpoint, tally.credential, call, timeout_s=limit_s) as reply:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from analytics.domain.usage import UsageEntry
 from analytics.ledger.ledger import Ledger
+from providers.fields import check_readable
 from providers.transport import Transport
 from routerplatform.gateway.authentication import Authenticator
 from routerplatform.gateway.dispatch import Dispatcher
@@ -36,9 +37,15 @@ class Runtime:
     _settling: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
-        """Load the configuration, open the journal. Works without a reachable database: readiness then waits."""
-        await self.ledger.start()
+        """Load the configuration, open the journal. Works without a reachable database: readiness then waits.
+
+        :raises ImproperlyConfigured: a provider key cannot be opened with the field keys of this installation.
+        """
         await self.config.start()
+        if self.config.status().revision is not None:
+            deployments = self.config.current().deployments.values()
+            check_readable(credential.sealed for deployment in deployments for credential in deployment.credentials)
+        await self.ledger.start()
         _tune_garbage_collection()
 
     async def close(self) -> None:

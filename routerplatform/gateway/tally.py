@@ -8,7 +8,7 @@ import msgspec
 
 from analytics.domain.usage import Attempt, Dispatch, UsageEntry
 from providers.domain.errors import Failure
-from providers.domain.estimate import count_text
+from providers.domain.estimate import count_text, estimate_tokens
 from providers.domain.failures import REACTIONS
 from providers.domain.pricing import bound_nano, cost_nano, price_snapshot
 from providers.domain.types import (
@@ -47,6 +47,7 @@ class Tally:
     waited_s: float = 0.0
     usage: Usage | None = None
     finish: FinishReason | None = None
+    sent: bytes = b""  # the attempt's body: the caller's words, and what the persona put before them
     output: list[str] = field(default_factory=list)
 
     def begin(self, deployment: Deployment, credential: Credential | None) -> None:
@@ -111,8 +112,9 @@ class Tally:
         )
         self.attempt_began = 0.0
 
-    def bound(self, request_id: str) -> Dispatch:
-        """What the attempt that now begins can cost at most."""
+    def bound(self, request_id: str, body: bytes) -> Dispatch:
+        """What the attempt that now sends `body` can cost at most: no token is shorter than a byte."""
+        self.sent = body
         price = self.target.price
         output = self.request.max_tokens or self.target.max_output_tokens or DEFAULT_OUTPUT_TOKENS
         return Dispatch(
@@ -120,15 +122,15 @@ class Tally:
             deployment=self.target.name,
             provider=self.target.endpoint.name,
             model=self.target.model,
-            input_tokens_bound=self.request.input_tokens_bound,
+            input_tokens_bound=len(body),
             output_tokens_bound=output,
-            bound_nano=bound_nano(self.request.input_tokens_bound, output, price) if price else None,
+            bound_nano=bound_nano(len(body), output, price) if price else None,
             price=price_snapshot(price) if price else None,
         )
 
     def counted(self) -> Usage:
         """The gateway's own count, for an answer that ended without the vendor's; never below what that had reached."""
-        known = self.usage or Usage(input_tokens=self.request.input_tokens_estimate)
+        known = self.usage or Usage(input_tokens=estimate_tokens(self.sent))
         output = max(known.output_tokens, count_text("".join(self.output)))
         return msgspec.structs.replace(known, output_tokens=output)
 
@@ -153,7 +155,7 @@ class Tally:
         if self.has_content:
             return cost_nano(self.counted(), price)
         if REACTIONS[failure.kind].billed_in_doubt:
-            return bound_nano(self.request.input_tokens_estimate, 0, price)
+            return bound_nano(estimate_tokens(self.sent), 0, price)
         return None
 
 

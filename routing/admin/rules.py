@@ -34,8 +34,7 @@ class OrderedRows(Rows):
 def renumber(parent: Model, rows: str) -> None:
     """Number the rows of `parent` from 0, in each group. A new row has no position yet: it goes to the end."""
     counts: dict[str, int] = {}
-    ordered = sorted(getattr(parent, rows).all(), key=lambda row: (row.position, row.pk))
-    for row in ordered:
+    for row in getattr(parent, rows).order_by("position", "pk"):
         group = getattr(row, "group", "")
         position = counts.setdefault(group, 0)
         counts[group] += 1

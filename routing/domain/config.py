@@ -31,7 +31,17 @@ class TaskType(StrEnum):
 
     @classmethod
     def choices(cls) -> list[tuple[str, str]]:
-        return [(task.value, task.value.replace("_", " ").capitalize()) for task in cls]
+        return [(task.value, TASK_LABELS[task]) for task in cls]
+
+
+TASK_LABELS = {
+    TaskType.ANY: "Any",
+    TaskType.CODING: "Coding",
+    TaskType.CREATIVE: "Creative writing",
+    TaskType.ANALYSIS: "Analysis",
+    TaskType.COMPLEX_REASONING: "Complex reasoning",
+    TaskType.SIMPLE_QA: "Simple questions",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Decide which deployments serve a request, in which order, and why. Pure and deterministic."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from providers.domain.types import NO_DEFAULTS, ChatRequest, Deployment, PromptDefaults
@@ -92,7 +92,16 @@ def explanation(plan: RoutePlan) -> dict[str, Any]:
         "persona": plan.persona,
         "policy": plan.policy,
         "strategy": "priority",
-        "candidates": [asdict(considered) for considered in plan.considered],
+        "candidates": [
+            {
+                "deployment": considered.deployment,
+                "alias": considered.alias,
+                "verdict": considered.verdict,
+                "reason": considered.reason,
+                "estimated_cost_nano": considered.estimated_cost_nano,
+            }
+            for considered in plan.considered
+        ],
     }
 
 

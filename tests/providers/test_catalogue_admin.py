@@ -6,8 +6,8 @@ from django.utils import timezone
 
 from providers.admin.cells import usd_text
 from providers.admin.pages import change_url, list_url
-from providers.models import CatalogueModel, Deployment, Price
-from tests.admin_pages import errors_of, submit
+from providers.models import CatalogueModel, Deployment
+from tests.admin_pages import errors_of, page_of, submit
 from tests.factories import CatalogueModelFactory, DeploymentFactory, PriceFactory
 
 
@@ -63,7 +63,7 @@ def test_a_price_that_has_begun_is_not_edited_and_the_page_says_why(admin_client
     page = admin_client.get(change_url(price))
     assert "it stays as it is" in page.content.decode()
     assert admin_client.post(change_url(price), {"input_usd": "0"}).status_code == 403
-    assert admin_client.post(f"{change_url(price)}../delete/", {"post": "yes"}).status_code == 403
+    assert admin_client.post(page_of(price, "delete"), {"post": "yes"}).status_code == 403
     price.refresh_from_db()
     assert price.input_usd == 1
 
@@ -76,20 +76,19 @@ def test_a_price_to_come_is_edited(admin_client: Client) -> None:
     assert price.input_usd == Decimal("2.5")
 
 
-def test_a_price_is_added_on_the_models_page_while_the_old_ones_stay(admin_client: Client) -> None:
+def test_the_models_page_leads_to_a_new_price_of_that_model(admin_client: Client) -> None:
     price = PriceFactory()
     model = price.model
     assert model is not None
-    rows = {"prices__TOTAL_FORMS": "1", "prices__INITIAL_FORMS": "0", "prices__0__source": "override"}
-    begins = {"prices__0__effective_from_0": "2026-02-01", "prices__0__effective_from_1": "00:00:00"}
-    rates = {"prices__0__input_usd": "3", "prices__0__output_usd": "4", "prices__0__per_request_usd": "0"}
-    answer = submit(admin_client, change_url(model), **rows | begins | rates)
+    form = admin_client.get(page_of(model, "add-price")).headers["Location"]
+    answer = submit(admin_client, form, input_usd="3", output_usd="0.075", source="override")
     assert answer.status_code == 302, errors_of(answer)
-    assert sorted(Price.objects.values_list("input_usd", flat=True)) == [1, 3]
+    assert list(model.prices.order_by("input_usd").values_list("input_usd", flat=True)) == [1, 3]
+    assert "$0.075" in admin_client.get(change_url(model)).content.decode()
 
 
 def test_a_model_that_is_served_is_not_deleted(admin_client: Client) -> None:
     deployment = DeploymentFactory()
-    answer = admin_client.post(f"{change_url(deployment.model)}../delete/", {"post": "yes"}, follow=True)
-    assert "1 deployment depend" in answer.content.decode()
+    answer = admin_client.post(page_of(deployment.model, "delete"), {"post": "yes"}, follow=True)
+    assert "1 deployment depends on it." in answer.content.decode()
     assert CatalogueModel.objects.exists()

@@ -4,15 +4,12 @@ from django.test import Client
 from providers.admin.pages import change_url, list_url
 from providers.fields import unseal
 from providers.models import Provider, ProviderKey
-from tests.admin_pages import errors_of, submit
+from tests.admin_pages import errors_of, page_of, submit
 from tests.factories import DeploymentFactory, ProviderCheckFactory, ProviderFactory, ProviderKeyFactory
 
 SECRET = "sk-live-0123456789abcdef"
-NO_ROWS = {
-    f"{prefix}__{name}": "0"
-    for prefix in ("keys", "deployments", "checks")
-    for name in ("TOTAL_FORMS", "INITIAL_FORMS")
-}
+ROWS = ("keys", "deployments", "checks")
+NO_ROWS = {f"{rows}__{count}": "0" for rows in ROWS for count in ("TOTAL_FORMS", "INITIAL_FORMS")}
 
 
 def test_a_provider_and_its_first_key_are_added_on_one_page(admin_client: Client) -> None:
@@ -40,7 +37,7 @@ def test_a_key_is_never_in_a_page_not_even_when_the_form_was_wrong(admin_client:
     assert "label" in errors_of(wrong)
     assert SECRET not in wrong.content.decode()
     key = ProviderKeyFactory(provider=provider, secret=SECRET)
-    for page in (change_url(key), change_url(provider), list_url(ProviderKey), f"{change_url(key)}../history/"):
+    for page in (change_url(key), change_url(provider), list_url(ProviderKey), page_of(key, "history")):
         text = admin_client.get(page).content.decode()
         assert SECRET not in text
         assert key.sealed not in text
@@ -104,7 +101,7 @@ def test_a_provider_that_is_in_use_is_not_deleted_and_the_answer_says_why(admin_
     provider = ProviderFactory(label="Acme")
     ProviderKeyFactory(provider=provider)
     DeploymentFactory.create_batch(2, provider=provider)
-    answer = admin_client.post(f"{change_url(provider)}../delete/", {"post": "yes"}, follow=True)
+    answer = admin_client.post(page_of(provider, "delete"), {"post": "yes"}, follow=True)
     assert Provider.objects.filter(pk=provider.pk).exists()
     text = answer.content.decode()
     assert "Provider “Acme” cannot be deleted: 1 provider key and 2 deployments depend on it." in text
@@ -114,8 +111,8 @@ def test_a_provider_that_is_in_use_is_not_deleted_and_the_answer_says_why(admin_
 def test_a_provider_that_nothing_hangs_on_is_deleted_after_a_question(admin_client: Client) -> None:
     provider = ProviderFactory()
     ProviderCheckFactory(provider=provider)
-    assert "Are you sure" in admin_client.get(f"{change_url(provider)}../delete/").content.decode()
-    admin_client.post(f"{change_url(provider)}../delete/", {"post": "yes"})
+    assert "Are you sure" in admin_client.get(page_of(provider, "delete")).content.decode()
+    admin_client.post(page_of(provider, "delete"), {"post": "yes"})
     assert not Provider.objects.exists()
 
 
@@ -138,11 +135,11 @@ def test_a_provider_without_the_key_that_it_needs_says_so(admin_client: Client) 
 def test_history_is_read_and_not_gone_back_to(admin_client: Client) -> None:
     provider = ProviderFactory(label="Before")
     submit(admin_client, change_url(provider), label="After")
-    page = admin_client.get(f"{change_url(provider)}../history/").content.decode()
+    page = admin_client.get(page_of(provider, "history")).content.decode()
     assert "Before" in page
     assert "After" in page
     former = provider.history.earliest()
-    url = f"{change_url(provider)}../history/{former.history_id}/"
+    url = page_of(provider, f"history/{former.history_id}")
     assert admin_client.get(url).status_code == 200
     assert admin_client.post(url, {"label": "Before"}).status_code == 403
     provider.refresh_from_db()

@@ -60,7 +60,7 @@ def test_switching_twice_is_switching_once() -> None:
     assert active_set(row=key, is_active=True)
 
 
-def test_keys_are_sealed_again_with_the_first_field_key_and_a_second_run_finds_nothing_to_do(
+def test_keys_are_sealed_again_with_the_first_field_key_and_only_once(
     settings: Settings,
 ) -> None:
     ProviderKeyFactory.create_batch(2, secret=SECRET)

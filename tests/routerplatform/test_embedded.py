@@ -1,6 +1,8 @@
 """Servers out of wheels: they answer, they are private, they stop."""
 
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,12 +17,11 @@ from routerplatform.embedded import EmbeddedError, running, start_postgres, star
 
 
 @pytest.fixture
-def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def open_folder() -> Iterator[Path]:
     """A folder that another user can enter: PostgreSQL does not run as root."""
-    folder = tmp_path_factory.mktemp("servers")
-    for parent in (folder, *list(folder.parents)[:2]):
-        parent.chmod(0o711)
-    return folder
+    with tempfile.TemporaryDirectory(prefix="router-test-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 def test_valkey_answers_only_to_its_password_and_stops(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import { duration, money, pace, tokens } from "./figures.js";
 import { MarkdownView } from "./markdown.js";
 
 const VERDICTS = { chosen: ["ok", "chosen"], fallback: ["idle", "in reserve"], skipped: ["skip", "skipped"] };
+const PLAIN_REASONS = { chosen: "Fits the request and comes first.", fallback: "Serves if the chosen one fails." };
 const FINISHED = {
   stop: "finished",
   length: "cut at max tokens",
@@ -46,7 +47,7 @@ function candidateItem(candidate) {
   what.append(make("code", "", candidate.deployment), make("span", "verdict", word));
   const cost = candidate.estimated_cost_nano;
   const estimate = cost === null || cost === undefined ? "" : ` Estimated ${money(cost / 1e9)}.`;
-  what.append(make("p", "", `${candidate.reason ?? ""}${estimate}`.trim()));
+  what.append(make("p", "", `${candidate.reason || PLAIN_REASONS[candidate.verdict] || ""}${estimate}`.trim()));
   item.append(icon(picture), what);
   return item;
 }
@@ -56,8 +57,9 @@ function routeDetails(message) {
   const details = make("details", "why");
   const list = make("ol");
   list.append(...(decision.candidates ?? []).map(candidateItem));
-  const by = [decision.policy && `Policy ${decision.policy}`, decision.strategy && `strategy ${decision.strategy}`];
-  details.append(make("summary", "", "Why this route?"), make("p", "soft", by.filter(Boolean).join(", ")), list);
+  const strategy = decision.strategy && `strategy ${decision.strategy}`;
+  details.append(make("summary", "", "Why this route?"));
+  details.append(make("p", "soft", [decision.how, strategy].filter(Boolean).join(", ")), list);
   if (message.requestId) {
     const link = make("a", "", "Open the request's record");
     link.href = `/dashboards/requests/${message.requestId}/`;
@@ -77,6 +79,7 @@ function footerParts(message) {
     if (usage.ttft_ms !== null && usage.ttft_ms !== undefined) {
       parts.push(make("span", "", `first token ${duration(usage.ttft_ms)}`));
     }
+    if (route?.attempts > 1) parts.push(make("span", "retried", `${route.attempts} tries`));
     if (pace(usage)) parts.push(make("span", "", pace(usage)));
   }
   if (message.finish) parts.push(make("span", "", FINISHED[message.finish] ?? message.finish));

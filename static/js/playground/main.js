@@ -53,6 +53,10 @@ function onFrame(frame) {
       message.reasoning = (message.reasoning ?? "") + (frame.reasoning ?? "");
       view.later();
       break;
+    case "tool":
+      message.content += `\n\nAsks for the tool \`${frame.name}\`:\n\n\`\`\`json\n${frame.arguments}\n\`\`\`\n`;
+      view.later();
+      break;
     case "usage":
       message.usage = frame;
       conversation.count(frame);

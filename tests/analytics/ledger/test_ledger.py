@@ -126,12 +126,12 @@ async def test_with_durability_database_the_disk_stands_in_while_the_database_is
     store.error = ConnectionError("away")
     async with running(tmp_path, store, "database") as ledger:
         async with asyncio.timeout(5):
-            await answer(ledger, 1)
-            await answer(ledger, 2)
-        assert ledger.status().unshipped == 2
+            for number in range(20):  # only the first has to wait until it is known that the database is away
+                await answer(ledger, number)
+        assert ledger.status().unshipped == 20
         store.error = None
         await shipped(ledger)
-    assert len(store.rows) == 2
+    assert len(store.rows) == 20
 
 
 async def test_a_long_outage_keeps_records_in_the_files_instead_of_memory(tmp_path: Path) -> None:
@@ -196,11 +196,11 @@ async def test_closing_without_a_database_leaves_all_to_an_adopter(tmp_path: Pat
         await ledger.close(within_s=0.3)
     heir = MemoryStore()
     async with running(tmp_path, heir):
-        await until(lambda: len(heir.rows) == 2, within_s=1)
+        await until(lambda: len(heir.rows) == 2, within_s=3)
     assert heir.costs() == {request_id(1): 1001, request_id(2): 5000}
 
 
-async def test_a_dead_neighbours_journal_is_adopted_within_a_second(tmp_path: Path) -> None:
+async def test_a_dead_neighbours_journal_is_adopted_by_those_who_live(tmp_path: Path) -> None:
     store = MemoryStore()
     async with running(tmp_path, store):
         await asyncio.sleep(0.05)
@@ -208,7 +208,7 @@ async def test_a_dead_neighbours_journal_is_adopted_within_a_second(tmp_path: Pa
         neighbour.start()
         neighbour.append(b"S", request_id(1), encode(settled(1)))
         await neighbour.close()
-        await until(lambda: bool(store.rows), within_s=1)
+        await until(lambda: bool(store.rows), within_s=3)
     assert store.costs() == {request_id(1): 1001}
 
 

@@ -1,4 +1,6 @@
+import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -95,14 +97,35 @@ def test_two_adopters_cannot_have_the_same_journal(tmp_path: Path) -> None:
         assert yours == []
 
 
-def test_a_file_that_was_removed_before_its_lock_came_is_not_ours(tmp_path: Path) -> None:
+def test_a_lock_is_refused_while_it_is_held_and_for_a_file_that_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "x.000001.journal"
     path.touch()
-    with locked(path, shared=True) as is_ours:
-        assert is_ours
+    with locked(path, shared=True) as is_ours, locked(path) as is_mine_too:
+        assert (is_ours, is_mine_too) == (True, False)
     path.unlink()
     with locked(path) as is_ours:
         assert not is_ours
+
+
+def test_segments_begin_safely_while_others_sweep(tmp_path: Path) -> None:
+    hidden, done = tmp_path / "a-1.000001.new", threading.Event()
+
+    def sweep_on() -> None:
+        while not done.is_set():
+            with locked(hidden) as is_ours:
+                if is_ours:
+                    hidden.unlink(missing_ok=True)
+
+    sweeper = threading.Thread(target=sweep_on)
+    sweeper.start()
+    try:
+        for _ in range(3000):
+            segment = Segment.create(tmp_path, "a-1", 1, now=0.0)
+            assert os.path.samestat(segment.path.stat(), os.fstat(segment.fd))
+            segment.drop()
+    finally:
+        done.set()
+        sweeper.join()
 
 
 def test_files_and_names_are_private_and_visible_only_when_locked(tmp_path: Path) -> None:

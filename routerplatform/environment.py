@@ -1,4 +1,4 @@
-"""Read the three secrets of an installation, or stop with the one command that mends what is wrong."""
+"""Read what settings alone cannot check: the secrets, and choices; or stop with the one thing that mends it."""
 
 import environ
 from cryptography.fernet import Fernet
@@ -25,3 +25,11 @@ def read_secrets(env: environ.Env) -> tuple[str, str, list[str]]:
                 f"FIELD_KEYS: key {position} of {len(field_keys)} is not a Fernet key. {FIX}"
             ) from None
     return secret_key, pepper, field_keys
+
+
+def read_choice(env: environ.Env, name: str, choices: tuple[str, ...]) -> str:
+    """One of `choices`; the first is the default."""
+    value = env.str(name, default=choices[0])
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} is “{value}”, but must be one of: {', '.join(choices)}.")
+    return str(value)

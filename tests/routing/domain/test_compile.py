@@ -1,0 +1,109 @@
+"""From rows to a snapshot: references resolved, contradictions named."""
+
+from typing import Any
+
+import pytest
+
+from providers.domain.types import Capability, PromptDefaults
+from routing.domain.compile import AliasRow, ConfigError, ConfigRows, PersonaRow, PolicyRow, compile_snapshot
+from tests.routing.domain.build import NOW, caller, deployment
+
+
+def policy_row(number: int = 1, **options: Any) -> PolicyRow:
+    values: dict[str, Any] = {
+        "name": f"policy-{number}",
+        "task_type": "ANY",
+        "is_default": False,
+        "max_cost_nano": None,
+        "max_latency_ms": None,
+        "required": [],
+        "candidates": [],
+    }
+    return PolicyRow(id=number, **{**values, **options})
+
+
+def rows(**options: Any) -> ConfigRows:
+    values: dict[str, Any] = {
+        "revision": 3,
+        "deployments": {1: deployment(1, "swift"), 2: deployment(2, "sage")},
+        "aliases": [AliasRow(10, "fast", "quick", [1, 2]), AliasRow(11, "wise", "", [2])],
+        "policies": [],
+        "personas": [],
+        "callers": [],
+    }
+    return ConfigRows(**{**values, **options})
+
+
+def persona_row(policy_id: int = 1, **options: Any) -> PersonaRow:
+    values: dict[str, Any] = {"defaults": PromptDefaults("p", None, 10), "required": []}
+    return PersonaRow("analyst", "Analyst", "", policy_id, **{**values, **options})
+
+
+def test_aliases_keep_the_order_of_their_deployments() -> None:
+    snapshot = compile_snapshot(rows(), now=NOW)
+    assert [d.name for d in snapshot.aliases["fast"].deployments] == ["alpha/swift", "alpha/sage"]
+    assert (snapshot.revision, snapshot.compiled_at) == (3, NOW)
+    assert set(snapshot.deployments) == {"alpha/swift", "alpha/sage"}
+
+
+def test_what_is_not_active_drops_out_of_the_lists_that_name_it() -> None:
+    snapshot = compile_snapshot(
+        rows(
+            deployments={2: deployment(2, "sage")},
+            policies=[policy_row(candidates=[(10, False), (99, False), (11, True)], is_default=True)],
+        ),
+        now=NOW,
+    )
+    assert [d.name for d in snapshot.aliases["fast"].deployments] == ["alpha/sage"]
+    assert snapshot.default_policy is not None
+    assert [(c.alias.name, c.is_fallback) for c in snapshot.default_policy.candidates] == [
+        ("fast", False),
+        ("wise", True),
+    ]
+
+
+def test_without_a_default_there_is_none() -> None:
+    assert compile_snapshot(rows(policies=[policy_row()]), now=NOW).default_policy is None
+
+
+def test_a_persona_gets_its_policy() -> None:
+    snapshot = compile_snapshot(rows(policies=[policy_row(1)], personas=[persona_row()]), now=NOW)
+    assert snapshot.personas["analyst"].policy is snapshot.policies["policy-1"]
+
+
+def test_a_persona_whose_policy_is_not_active_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="Persona “analyst” uses a policy that is not active"):
+        compile_snapshot(rows(personas=[persona_row(policy_id=5)]), now=NOW)
+
+
+@pytest.mark.parametrize("where", ["policy", "persona"])
+def test_an_unknown_capability_is_refused_by_name(where: str) -> None:
+    unknown = ["telepathy"]
+    config = rows(
+        policies=[policy_row(required=unknown if where == "policy" else [])],
+        personas=[persona_row(required=unknown if where == "persona" else [])],
+    )
+    with pytest.raises(ConfigError, match="telepathy"):
+        compile_snapshot(config, now=NOW)
+
+
+def test_an_unknown_task_type_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="GARDENING"):
+        compile_snapshot(rows(policies=[policy_row(task_type="GARDENING")]), now=NOW)
+
+
+def test_known_capabilities_become_values() -> None:
+    snapshot = compile_snapshot(rows(policies=[policy_row(required=["vision", "json_mode"])]), now=NOW)
+    assert snapshot.policies["policy-1"].required == {Capability.VISION, Capability.JSON_MODE}
+
+
+def test_callers_are_found_by_digest_and_by_key() -> None:
+    who = caller(key_id=42)
+    snapshot = compile_snapshot(rows(callers=[("digest", who)]), now=NOW)
+    assert snapshot.callers_by_digest["digest"] is who
+    assert snapshot.callers_by_key_id[42] is who
+
+
+def test_a_snapshot_does_not_print_its_callers() -> None:
+    snapshot = compile_snapshot(rows(callers=[("secret-digest", caller())]), now=NOW)
+    assert "secret-digest" not in repr(snapshot)

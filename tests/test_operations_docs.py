@@ -1,0 +1,44 @@
+"""docs/operations.md lists the jobs and commands that there are; no page links to what is not there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+
+from analytics.schedule import JOBS
+from tests.test_tooling import texts
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = {"providers", "routing", "analytics", "routerplatform"}
+PAGES = sorted(name for name, _ in texts() if name.endswith(".md"))
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#([\w-]+))?\)")
+
+
+def operations() -> str:
+    return (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_every_job_is_listed_with_its_time() -> None:
+    rows = re.findall(r"^\| ([A-Z][\w ]+) \| (\d+) s \|", operations(), re.MULTILINE)
+    assert set(rows) == {(job.name, str(job.every_s)) for job in JOBS}
+
+
+def test_every_command_of_ours_is_listed() -> None:
+    listed = re.findall(r"^\| `(\w+)` \|", operations().partition("\n## Commands\n")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(name for name, app in get_commands().items() if app in OURS)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    here = ROOT / page
+    local = [(target, anchor) for target, anchor in LINK.findall(here.read_text()) if "://" not in target]
+    broken = [target for target, _ in local if not (here.parent / target).exists()]
+    assert broken == []
+    assert [f"{target}#{anchor}" for target, anchor in local if anchor and anchor not in anchors(here.parent / target)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as a link writes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
