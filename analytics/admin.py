@@ -164,7 +164,7 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
     def cost(self, record: UsageRecord) -> SafeString:
         return money(record.cost_nano)
 
-    @admin.display(description="first token / total", ordering="latency_ms")
+    @admin.display(description="first / total", ordering="latency_ms")
     def took(self, record: UsageRecord) -> SafeString:
         return aligned(f"{presentation.duration(record.ttft_ms)} / {presentation.duration(record.latency_ms)}")
 

@@ -4,12 +4,16 @@ One `Transport` belongs to one event loop. Errors of the network become `Provide
 """
 
 import asyncio
+import ipaddress
+import logging
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from io import BytesIO
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from django.core.exceptions import ImproperlyConfigured
 from yarl import URL
 
 from providers.domain.egress import address_allowed
@@ -18,9 +22,13 @@ from providers.domain.types import Credential, Endpoint, UpstreamRequest, Wire
 from providers.fields import unseal
 from providers.wires import WIRES
 
+logger = logging.getLogger(__name__)
+
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
-NOT_DISPATCHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+ERROR_BODY_WITHIN_S = 2.0
+LARGE_BODY_BYTES = 1024 * 1024  # from here on a body is sent in pieces, so that other requests get their turn
+NOT_DISPATCHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 # Headers of our own make; a compressed answer would have to be unpacked before it could be read or passed on.
 FIXED_HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "router-platform"}
 
@@ -45,22 +53,28 @@ class UpstreamReply:
         return b"".join(pieces)
 
     async def read_error(self) -> bytes:
-        """The beginning of an error body, whatever happens to the rest."""
-        try:
-            return await self._response.content.read(MAX_ERROR_BYTES)
-        except (aiohttp.ClientError, TimeoutError):
-            return b""
+        """The beginning of an error body, whatever happens to the rest; nothing of one that is packed."""
+        body = b""
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(ERROR_BODY_WITHIN_S):
+                while piece := await self._response.content.read(MAX_ERROR_BYTES - len(body)):
+                    body += piece
+        return b"" if _encoding(self._response) else body
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes off the network.
 
-        :raises ProviderError: TIMEOUT after the endpoint's silence, STREAM_BROKEN when the connection is cut.
+        :raises ProviderError: TIMEOUT after the endpoint's silence or the attempt's time, STREAM_BROKEN when the
+            connection is cut, MALFORMED when the body is packed.
         """
+        encoding = _encoding(self._response)
+        if encoding:
+            raise _error(FailureKind.MALFORMED, f"the answer is {encoding}-encoded, which was not asked for")
         try:
             async for piece in self._response.content.iter_any():
                 yield piece
         except TimeoutError as error:
-            raise _error(FailureKind.TIMEOUT, "the provider went silent in the middle of its answer") from error
+            raise _error(FailureKind.TIMEOUT, "the provider did not finish its answer in time") from error
         except aiohttp.ClientError as error:
             raise _error(FailureKind.STREAM_BROKEN, "the provider cut its answer off") from error
 
@@ -71,23 +85,28 @@ class Transport:
     def __init__(self) -> None:
         self._sessions: dict[Endpoint, aiohttp.ClientSession] = {}
         self._headers: dict[tuple[Wire, str], dict[str, str]] = {}
-        self._urls: dict[tuple[str, str], URL] = {}
+        self._urls: dict[tuple[Endpoint, str], URL] = {}
 
     @asynccontextmanager
     async def post(
         self, endpoint: Endpoint, credential: Credential | None, call: UpstreamRequest, *, timeout_s: float
     ) -> AsyncIterator[UpstreamReply]:
-        """Send `call`, wait at most `timeout_s` for the reply's head, and close the connection on the way out.
+        """Send `call` and wait for the reply's head; on the way out, close the connection.
 
-        A body that was read to its end returns its connection to the pool.
+        A body that was read to its end returns its connection to the pool. `timeout_s` is for all of it, the body
+        too; the endpoint's own timeout is for each silence.
 
-        :raises ProviderError: CONNECT or TIMEOUT; `failure.dispatched` is False when nothing can have arrived.
+        :raises ProviderError: CONNECT, TIMEOUT, SERVER_ERROR, or AUTHENTICATION for a key that cannot be used;
+            `failure.dispatched` is False when nothing can have arrived.
         """
-        session = self._session(endpoint)
+        session, url = self._session(endpoint), self._url(endpoint, call.path)
         headers = {**self._authorization(endpoint, credential), **call.headers}
+        data = call.body if len(call.body) < LARGE_BODY_BYTES else BytesIO(call.body)
         try:
-            async with asyncio.timeout(timeout_s):
-                response = await session.post(self._url(endpoint, call.path), data=call.body, headers=headers)
+            async with asyncio.timeout(min(endpoint.timeout_s, timeout_s)):
+                response = await session.post(
+                    url, data=data, headers=headers, timeout=_limits(endpoint, timeout_s), allow_redirects=False
+                )
         except NOT_DISPATCHED as error:
             raise _error(FailureKind.CONNECT, _connect_text(endpoint, error), dispatched=False) from error
         except TimeoutError as error:
@@ -97,7 +116,6 @@ class Transport:
                 FailureKind.SERVER_ERROR, f"{endpoint.name} closed the connection without answering"
             ) from error
         try:
-            _refuse_encoded(response)
             yield UpstreamReply(response)
         finally:
             response.release() if response.content.at_eof() else response.close()
@@ -114,10 +132,15 @@ class Transport:
         return session
 
     def _url(self, endpoint: Endpoint, path: str) -> URL:
-        url = self._urls.get((endpoint.base_url, path))
+        """Remembered only once it was found to be allowed."""
+        url = self._urls.get((endpoint, path))
         if url is None:
-            url = self._urls[endpoint.base_url, path] = URL(endpoint.base_url + path)
+            try:
+                url = URL(endpoint.base_url + path)
+            except ValueError:
+                raise _error(FailureKind.CONNECT, _no_address(endpoint), dispatched=False) from None
             _refuse_literal_address(url, endpoint)
+            self._urls[endpoint, path] = url
         return url
 
     def _authorization(self, endpoint: Endpoint, credential: Credential | None) -> dict[str, str]:
@@ -125,7 +148,7 @@ class Transport:
         sealed = credential.sealed if credential else ""
         headers = self._headers.get((endpoint.wire, sealed))
         if headers is None:
-            secret = unseal(sealed) if sealed else ""
+            secret = _unsealed(endpoint, credential) if credential else ""
             headers = self._headers[endpoint.wire, sealed] = WIRES[endpoint.wire].authorization(secret)
         return headers
 
@@ -157,9 +180,6 @@ def _new_session(endpoint: Endpoint) -> aiohttp.ClientSession:
     )
     return aiohttp.ClientSession(
         connector=connector,
-        timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=endpoint.connect_timeout_s, sock_read=endpoint.timeout_s
-        ),
         headers=FIXED_HEADERS,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -169,25 +189,51 @@ def _new_session(endpoint: Endpoint) -> aiohttp.ClientSession:
     )
 
 
+def _limits(endpoint: Endpoint, timeout_s: float) -> aiohttp.ClientTimeout:
+    """`connect` is for all of connecting: to look the name up, to connect, to agree on TLS."""
+    return aiohttp.ClientTimeout(total=timeout_s, connect=endpoint.connect_timeout_s, sock_read=endpoint.timeout_s)
+
+
 def _refuse_literal_address(url: URL, endpoint: Endpoint) -> None:
     """An address written into the URL never reaches the resolver, so it is looked at here."""
+    host = url.host or ""
     try:
-        allowed = address_allowed(url.host or "", endpoint.allowed_networks)
+        ipaddress.ip_address(host)
     except ValueError:
         return  # a name: the resolver's business
-    if not allowed:
-        raise _error(FailureKind.CONNECT, _refusal(url.host or ""), dispatched=False)
+    if not address_allowed(host, endpoint.allowed_networks):
+        raise _error(FailureKind.CONNECT, _refusal(host), dispatched=False)
 
 
-def _refuse_encoded(response: aiohttp.ClientResponse) -> None:
-    encoding = response.headers.get("content-encoding", "identity").lower()
-    if encoding not in {"identity", ""}:
-        raise _error(FailureKind.MALFORMED, f"the answer is {encoding}-encoded, which was not asked for")
+def _unsealed(endpoint: Endpoint, credential: Credential) -> str:
+    """The secret. Why one cannot be used is for the operator to read; a caller only learns that it cannot."""
+    try:
+        secret = unseal(credential.sealed)
+    except ImproperlyConfigured as error:
+        logger.error("key %s of provider %s cannot be used: %s", credential.label, endpoint.name, error)  # noqa: TRY400
+        text = f"a key of {endpoint.name} cannot be decrypted"
+        raise _error(FailureKind.AUTHENTICATION, text, dispatched=False) from None
+    if not secret.isprintable():
+        text = f"a key of {endpoint.name} has characters that no header may carry"
+        raise _error(FailureKind.AUTHENTICATION, text, dispatched=False)
+    return secret
+
+
+def _encoding(response: aiohttp.ClientResponse) -> str:
+    """How a body is packed; empty when it is not."""
+    encoding = response.headers.get("content-encoding", "").lower()
+    return "" if encoding == "identity" else encoding
 
 
 def _connect_text(endpoint: Endpoint, error: Exception) -> str:
+    if isinstance(error, aiohttp.InvalidURL):
+        return _no_address(endpoint)
     reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return f"could not connect to {endpoint.name}: {reason}"
+
+
+def _no_address(endpoint: Endpoint) -> str:
+    return f"the base URL of {endpoint.name} is not an address that can be called"
 
 
 def _refusal(host: str) -> str:

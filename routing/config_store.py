@@ -80,12 +80,15 @@ class ConfigStore:
         try:
             fresh = await asyncio.get_running_loop().run_in_executor(self._thread, self._load_if_moved, held)
         except (DatabaseError, ConfigError, ValueError) as error:
-            self._complain(f"{type(error).__name__}: {error}")
+            self._complain(
+                f"It could not be refreshed, the last good one stays in force. {type(error).__name__}: {error}"
+            )
             return
-        self._asked_at, self._problem = time.monotonic(), ""
+        self._asked_at = time.monotonic()
         if fresh:
             self._snapshot = fresh
             logger.info("configuration revision %s is in force", fresh.revision)
+        self._complain(" ".join(self._snapshot.problems) if self._snapshot else "")
 
     def _load_if_moved(self, held: int | None) -> ConfigSnapshot | None:
         try:
@@ -104,8 +107,9 @@ class ConfigStore:
         return self._snapshot.compiled_at.timetuple()[:4] != self._clock().timetuple()[:4]
 
     def _complain(self, problem: str) -> None:
-        if problem != self._problem:
-            logger.error("the configuration could not be refreshed, the last good one stays in force: %s", problem)
+        """Remember what is wrong, and log it once."""
+        if problem and problem != self._problem:
+            logger.error("configuration: %s", problem)
         self._problem = problem
 
     async def _watch(self) -> None:

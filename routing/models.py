@@ -146,11 +146,22 @@ class RoutingPolicy(models.Model):
         ordering = ["name"]
         verbose_name_plural = "routing policies"
         constraints = [
-            models.UniqueConstraint(fields=["is_default"], condition=Q(is_default=True), name="one_default_policy")
+            models.UniqueConstraint(fields=["is_default"], condition=Q(is_default=True), name="one_default_policy"),
+            models.CheckConstraint(condition=Q(is_default=False) | Q(is_active=True), name="default_policy_is_active"),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    def personas_served(self) -> list[str]:
+        """The names of the active personas that need this policy to stay switched on."""
+        return list(self.personas.filter(is_active=True).values_list("slug", flat=True)) if self.pk else []
+
+    def clean(self) -> None:
+        if not self.is_active and (served := self.personas_served()):
+            raise ValidationError(
+                {"is_active": f"Give these personas another policy first, or switch them off: {', '.join(served)}."}
+            )
 
 
 class CandidateGroup(models.TextChoices):

@@ -6,6 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from pytest_django import Settings
 
 from routerplatform.application import Application
@@ -16,6 +17,11 @@ from routerplatform.gateway.runtime import Runtimes
 from tests import gateway as configure
 from tests.gateway import Gateway, serving
 from tests.upstreams.scripted import Upstream, anthropic_answer, openai_answer
+
+
+def pytest_configure() -> None:
+    """Passwords of made-up people may be hashed fast: the real hasher costs a quarter of a second each."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

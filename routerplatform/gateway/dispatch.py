@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncGenerator
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from itertools import count
 
 from analytics.ledger.ledger import Ledger
 from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.failures import REACTIONS
-from providers.domain.types import ChatRequest, Credential, Deployment, Frame, PromptDefaults
+from providers.domain.types import ChatRequest, Credential, Deployment, Frame, UpstreamRequest
 from providers.transport import Transport, UpstreamReply
 from providers.wires import WIRES, UnsupportedFeature, WireCodec
 from routerplatform.gateway.errors import GatewayError, NoEligibleModel, Unavailable, upstream_error
@@ -29,7 +29,7 @@ class Dispatcher:
         self._ledger = ledger
         self._max_attempts = max_attempts
         self._timeout_s = timeout_s
-        self._turns = count()
+        self._turns: defaultdict[int, Iterator[int]] = defaultdict(count)  # by provider
 
     async def frames(self, request_id: str, plan: RoutePlan, tally: Tally) -> AsyncGenerator[Frames, None]:
         """Frames of the answer, grouped as they arrived; the first group already holds content (or the end).
@@ -41,55 +41,55 @@ class Dispatcher:
         """
         deadline = time.perf_counter() + self._timeout_s
         problem: GatewayError | None = None
-        queue = deque(plan.targets)
-        for attempt in range(self._max_attempts):
-            if not queue or time.perf_counter() >= deadline:
-                break
-            deployment = queue.popleft()
-            tally.begin(deployment, self._credential(deployment))
+        queue = deque((target, True) for target in plan.targets)
+        while queue and len(tally.attempts) < self._max_attempts and time.perf_counter() < deadline:
+            deployment, is_first = queue.popleft()
             try:
-                async with aclosing(self._attempt(request_id, plan.defaults, tally, deadline)) as answer:
+                call = WIRES[deployment.endpoint.wire].build(tally.request, deployment, plan.defaults)
+            except UnsupportedFeature as error:
+                problem = problem or NoEligibleModel(f"{deployment.name} cannot take {error}.", param=error.feature)
+                continue
+            call.headers["x-request-id"] = request_id
+            tally.begin(deployment, self._credential(deployment), call.body)
+            try:
+                async with aclosing(self._attempt(request_id, call, tally, deadline)) as answer:
                     async for frames in answer:
                         yield frames
                 tally.end()
                 return
-            except UnsupportedFeature as error:
-                tally.forget()
-                problem = problem or NoEligibleModel(f"{deployment.name} cannot take {error}.", param=error.feature)
             except ProviderError as error:
                 tally.end(error.failure)
                 problem = upstream_error(error.failure)
                 reaction = REACTIONS[error.failure.kind]
                 if tally.has_content or not reaction.try_next:
                     break
-                if reaction.retry_same and attempt < len(plan.targets):
-                    queue.append(deployment)  # once more, after the others
-            if queue and attempt + 1 >= len(plan.targets):
+                if is_first and reaction.retry_same:
+                    queue.append((deployment, False))  # once more, after the others
+            if queue and not queue[0][1]:
                 await asyncio.sleep(RETRY_PAUSE_S)
         raise problem or Unavailable("No attempt could be made in the time that a request may take.")
 
     def _credential(self, deployment: Deployment) -> Credential | None:
         keys = deployment.credentials
-        return keys[next(self._turns) % len(keys)] if keys else None
+        return keys[next(self._turns[deployment.endpoint.id]) % len(keys)] if keys else None
 
     async def _attempt(
-        self, request_id: str, defaults: PromptDefaults, tally: Tally, deadline: float
+        self, request_id: str, call: UpstreamRequest, tally: Tally, deadline: float
     ) -> AsyncGenerator[Frames, None]:
         """One target's answer, or a ProviderError."""
-        request, deployment = tally.request, tally.target
-        codec = WIRES[deployment.endpoint.wire]
-        call = codec.build(request, deployment, defaults)
-        call.headers["x-request-id"] = request_id
-        self._ledger.dispatched(tally.bound(request_id, call.body))
+        endpoint = tally.target.endpoint
+        codec = WIRES[endpoint.wire]
+        self._ledger.dispatched(tally.bound(request_id))
         asked = time.perf_counter()
-        limit_s = min(deployment.endpoint.timeout_s, max(0.001, deadline - asked))
-        async with self._transport.post(deployment.endpoint, tally.credential, call, timeout_s=limit_s) as reply:
+        left_s = max(0.001, deadline - asked)
+        async with self._transport.post(endpoint, tally.credential, call, timeout_s=left_s) as reply:
             tally.waited_s += time.perf_counter() - asked
             if reply.status >= 300:
                 raise ProviderError(codec.read_failure(reply.status, reply.headers, await reply.read_error()))
-            answer = (
-                _streamed(codec, request, reply, tally, deadline) if request.stream else _whole(codec, reply, tally)
-            )
+            if tally.request.stream:
+                answer = _streamed(codec, tally.request, reply, tally, deadline)
+            else:
+                answer = _whole(codec, reply, tally)
             async with aclosing(answer):
                 async for frames in answer:
                     yield frames

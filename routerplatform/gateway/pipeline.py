@@ -84,7 +84,7 @@ async def _settle(
     """Put what became of a request on record; None for one that was never let in."""
     if admission is None or tally is None:
         return None
-    tally.cancel()
+    tally.interrupt(ending.error_code)
     entry = final_entry(admission.draft, tally, ending, finished_at=runtime.now().timestamp())
     await runtime.settle(entry)
     call.settled(entry)

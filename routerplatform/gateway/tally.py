@@ -30,31 +30,48 @@ from routerplatform.gateway.errors import GatewayError
 from routing.domain.eligibility import DEFAULT_OUTPUT_TOKENS
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an attempt is charged: tokens, who counted them, nano-USD (None: nobody knows the price)."""
+
+    usage: Usage
+    source: str
+    cost_nano: int | None
+
+
+NO_CHARGE = Charge(Usage(), "none", 0)
+
+
 @dataclass(slots=True)
 class Tally:
     """Filled in by `dispatch`, read by `settle`. One request, one task: no locks.
 
     Times are `time.perf_counter` seconds; `began` is when the request came in, `waited_s` is time spent on providers.
+    `charge` is that of the last attempt that costs anything, `cost_nano` the sum over all of them.
     """
 
     request: ChatRequest
     began: float
     attempts: list[Attempt] = field(default_factory=list)
+    charge: Charge = NO_CHARGE
+    cost_nano: int | None = 0
     deployment: Deployment | None = None
     credential: Credential | None = None
     attempt_began: float = 0.0
     first_content_at: float | None = None
     waited_s: float = 0.0
     usage: Usage | None = None
+    usage_is_final: bool = False
     finish: FinishReason | None = None
     sent: bytes = b""  # the attempt's body: the caller's words, and what the persona put before them
     output: list[str] = field(default_factory=list)
 
-    def begin(self, deployment: Deployment, credential: Credential | None) -> None:
+    def begin(self, deployment: Deployment, credential: Credential | None, sent: bytes) -> None:
         """A new attempt; what an earlier one had said is forgotten."""
-        self.deployment, self.credential = deployment, credential
+        self.deployment, self.credential, self.sent = deployment, credential, sent
         self.attempt_began = time.perf_counter()
         self.usage = self.finish = self.first_content_at = None
+        self.usage_is_final = False
         self.output.clear()
 
     def see(self, frames: list[Frame]) -> None:
@@ -74,29 +91,27 @@ class Tally:
         return self.first_content_at is not None
 
     def end(self, failure: Failure | None = None) -> None:
-        """The attempt is over; a broken one that may be on the vendor's bill is priced on its own."""
+        """The attempt is over. What a failed one said before it broke is billed; where nobody can tell, its bound."""
         if failure is None:
-            self._note(http_status=200)
-            return
-        self._note(
-            failure=failure.kind,
-            http_status=failure.http_status,
-            message=failure.message,
-            billed_nano=self._billed_by(failure),
-        )
+            self._close(self._used(), http_status=200)
+        elif self.has_content:
+            self._close(self._used(), failure=failure)
+        elif _billed_in_doubt(failure):
+            self._close(self._in_doubt(), failure=failure)
+        else:
+            self._close(NO_CHARGE, failure=failure)
 
-    def cancel(self) -> None:
-        """The caller went away; an attempt that was under way ends here."""
+    def interrupt(self, reason: str) -> None:
+        """An attempt that is under way ends here: its caller left, and pays; or a fault of ours, which nobody pays
+        for unless content had come."""
         if self.attempt_began:
-            self._note(failure="cancelled")
+            is_billed = self.has_content or reason == CANCELLED.error_code
+            self._close(self._used() if is_billed else NO_CHARGE, reason=reason)
 
-    def forget(self) -> None:
-        """The attempt was never made."""
-        self.attempt_began = 0.0
-
-    def _note(
-        self, *, failure: str = "", http_status: int | None = None, message: str = "", billed_nano: int | None = None
+    def _close(
+        self, charge: Charge, *, failure: Failure | None = None, reason: str = "", http_status: int | None = None
     ) -> None:
+        """Note the attempt. Tokens stand on the record, so only a charge without any stands beside its attempt."""
         self.attempts.append(
             Attempt(
                 deployment=self.target.name,
@@ -104,17 +119,20 @@ class Tally:
                 key_last4=self.credential.last4 if self.credential else "",
                 started_ms=round((self.attempt_began - self.began) * 1000, 2),
                 latency_ms=round((time.perf_counter() - self.attempt_began) * 1000, 2),
-                failure=failure,
-                http_status=http_status,
-                message=message,
-                billed_nano=billed_nano,
+                failure=failure.kind if failure else reason,
+                http_status=failure.http_status if failure else http_status,
+                message=failure.message if failure else "",
+                billed_nano=charge.cost_nano if charge.source == "bound" else None,
             )
         )
         self.attempt_began = 0.0
+        if charge is not NO_CHARGE:
+            self.charge = charge
+            unknown = self.cost_nano is None or charge.cost_nano is None
+            self.cost_nano = None if unknown else (self.cost_nano or 0) + (charge.cost_nano or 0)
 
-    def bound(self, request_id: str, body: bytes) -> Dispatch:
-        """What the attempt that now sends `body` can cost at most: no token is shorter than a byte."""
-        self.sent = body
+    def bound(self, request_id: str) -> Dispatch:
+        """What the attempt that now begins can cost at most: no token is shorter than a byte."""
         price = self.target.price
         output = self.request.max_tokens or self.target.max_output_tokens or DEFAULT_OUTPUT_TOKENS
         return Dispatch(
@@ -122,17 +140,30 @@ class Tally:
             deployment=self.target.name,
             provider=self.target.endpoint.name,
             model=self.target.model,
-            input_tokens_bound=len(body),
+            input_tokens_bound=len(self.sent),
             output_tokens_bound=output,
-            bound_nano=bound_nano(len(body), output, price) if price else None,
+            bound_nano=bound_nano(len(self.sent), output, price) if price else None,
             price=price_snapshot(price) if price else None,
         )
 
-    def counted(self) -> Usage:
-        """The gateway's own count, for an answer that ended without the vendor's; never below what that had reached."""
-        known = self.usage or Usage(input_tokens=estimate_tokens(self.sent))
+    def _used(self) -> Charge:
+        """The vendor's own count once its answer was whole, else ours."""
+        usage, source = (self.usage, "provider") if self.usage and self.usage_is_final else (self._counted(), "counted")
+        price = self.target.price
+        return Charge(usage, source, cost_nano(usage, price) if price else None)
+
+    def _counted(self) -> Usage:
+        """The gateway's own count; never below what the vendor's had reached."""
+        known = self.usage or Usage()
+        if not known.input_tokens + known.cache_read_input_tokens + known.cache_creation_input_tokens:
+            known = msgspec.structs.replace(known, input_tokens=estimate_tokens(self.sent))
         output = max(known.output_tokens, count_text("".join(self.output)))
         return msgspec.structs.replace(known, output_tokens=output)
+
+    def _in_doubt(self) -> Charge:
+        """The prompt at its dearest rate."""
+        price = self.target.price
+        return Charge(Usage(), "bound", bound_nano(estimate_tokens(self.sent), 0, price) if price else None)
 
     def _see_event(self, event: StreamEvent) -> None:
         if self.first_content_at is None and isinstance(event, CONTENT_EVENTS):
@@ -144,19 +175,16 @@ class Tally:
                 self.output.append(arguments)
             case UsageReported(usage):
                 self.usage = usage
+                # Nothing written, with content before our eyes, is no count: some servers send zeros.
+                self.usage_is_final = self.finish is not None and (usage.output_tokens > 0 or not self.has_content)
             case Finished(reason):
                 self.finish = reason
 
-    def _billed_by(self, failure: Failure) -> int | None:
-        """What a failed attempt may cost: its count when content had come, its bound when nobody can tell."""
-        price = self.deployment.price if self.deployment else None
-        if not failure.dispatched or price is None:
-            return None
-        if self.has_content:
-            return cost_nano(self.counted(), price)
-        if REACTIONS[failure.kind].billed_in_doubt:
-            return bound_nano(estimate_tokens(self.sent), 0, price)
-        return None
+
+def _billed_in_doubt(failure: Failure) -> bool:
+    """Whether the vendor may charge for an attempt without content; what it refused with a status below 500 is free."""
+    refused = failure.http_status is not None and failure.http_status < 500
+    return failure.dispatched and not refused and REACTIONS[failure.kind].billed_in_doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +209,8 @@ def failed(error: GatewayError, tally: Tally | None) -> Ending:
 def final_entry(draft: UsageEntry, tally: Tally, ending: Ending, *, finished_at: float) -> UsageEntry:
     """The record of a request that is over. A draft names who asked; the tally knows what came of it."""
     latency_s = time.perf_counter() - tally.began
-    usage, source, cost = _bill(tally, ending)
-    deployment = tally.deployment
-    extra = sum(attempt.billed_nano or 0 for attempt in tally.attempts)
-    state = "settled" if ending.state == "released" and extra else ending.state
+    deployment, charge, usage = tally.deployment, tally.charge, tally.charge.usage
+    state = "settled" if ending.state == "released" and charge is not NO_CHARGE else ending.state
     return msgspec.structs.replace(
         draft,
         finished_at=finished_at,
@@ -199,30 +225,14 @@ def final_entry(draft: UsageEntry, tally: Tally, ending: Ending, *, finished_at:
         cache_creation_input_tokens=usage.cache_creation_input_tokens,
         output_tokens=usage.output_tokens,
         reasoning_tokens=usage.reasoning_tokens,
-        usage_source=source,
-        cost_nano=None if cost is None else cost + extra,
+        usage_source=charge.source,
+        cost_nano=tally.cost_nano,
         price=_price(deployment),
         attempts=tuple(tally.attempts),
         ttft_ms=_since(tally.began, tally.first_content_at),
         latency_ms=round(latency_s * 1000, 2),
         overhead_ms=round(max(0.0, latency_s - tally.waited_s) * 1000, 3),
     )
-
-
-def _bill(tally: Tally, ending: Ending) -> tuple[Usage, str, int | None]:
-    """(usage, who counted it, nano-USD) of the last attempt; failed attempts are billed in `Attempt.billed_nano`."""
-    last = tally.attempts[-1] if tally.attempts else None
-    if tally.deployment is None or last is None:
-        return Usage(), "none", 0
-    price = tally.deployment.price
-    if ending is ANSWERED and tally.usage is not None:
-        return tally.usage, "provider", cost_nano(tally.usage, price) if price else None
-    if ending is ANSWERED or last.failure == "cancelled":
-        usage = tally.counted()
-        return usage, "counted", cost_nano(usage, price) if price else None
-    if tally.has_content:
-        return tally.counted(), "counted", 0 if price else None  # the money stands beside the broken attempt
-    return Usage(), "bound" if last.billed_nano else "none", 0
 
 
 def _price(deployment: Deployment | None) -> dict[str, Any] | None:

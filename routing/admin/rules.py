@@ -174,7 +174,10 @@ class RoutingPolicyAdmin(SwitchableAdmin[RoutingPolicy]):
     def switch_off(self, request: HttpRequest, rows: QuerySet[RoutingPolicy]) -> None:
         if rows.filter(is_default=True).exists():
             messages.error(request, "The default policy stays on. Make another policy the default first.")
-        super().switch_off(request, rows.filter(is_default=False))
+        needed = rows.filter(personas__is_active=True)
+        for policy in needed.distinct():
+            messages.error(request, f"{policy} stays on: it serves {', '.join(policy.personas_served())}.")
+        super().switch_off(request, rows.filter(is_default=False).exclude(pk__in=needed.values("pk")))
 
     @admin.display(description="state", ordering="-is_default")
     def state(self, policy: RoutingPolicy) -> SafeString:

@@ -60,15 +60,17 @@ class ConfigRows:
 def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
     """Resolve all references.
 
-    An inactive deployment or alias simply drops out of the lists that name it.
+    An inactive deployment or alias simply drops out of the lists that name it. A persona whose policy is not active
+    drops out too, and is named among the problems: one such row must not keep every other edit, a revoked key among
+    them, from taking effect.
 
-    :raises ConfigError: a persona without its policy, an unknown capability or task type.
+    :raises ConfigError: an unknown capability or task type.
     """
     aliases = {
         row.id: Alias(row.name, row.description, _present(rows.deployments, row.deployment_ids)) for row in rows.aliases
     }
     policies = {row.id: _policy(row, aliases) for row in rows.policies}
-    personas = {row.slug: _persona(row, policies) for row in rows.personas}
+    personas = {row.slug: _persona(row, policies[row.policy_id]) for row in rows.personas if row.policy_id in policies}
     defaults = [policies[row.id] for row in rows.policies if row.is_default]
     return ConfigSnapshot(
         revision=rows.revision,
@@ -80,6 +82,11 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
         policies={policy.name: policy for policy in policies.values()},
         personas=personas,
         default_policy=defaults[0] if defaults else None,
+        problems=tuple(
+            f"Persona “{row.slug}” uses a policy that is not active. Activate it or choose another."
+            for row in rows.personas
+            if row.policy_id not in policies
+        ),
     )
 
 
@@ -103,10 +110,7 @@ def _policy(row: PolicyRow, aliases: Mapping[int, Alias]) -> Policy:
     )
 
 
-def _persona(row: PersonaRow, policies: Mapping[int, Policy]) -> Persona:
-    policy = policies.get(row.policy_id)
-    if policy is None:
-        raise ConfigError(f"Persona “{row.slug}” uses a policy that is not active. Activate it or choose another.")
+def _persona(row: PersonaRow, policy: Policy) -> Persona:
     return Persona(
         slug=row.slug,
         name=row.name,

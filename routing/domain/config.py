@@ -111,3 +111,4 @@ class ConfigSnapshot:
     policies: dict[str, Policy]
     personas: dict[str, Persona]
     default_policy: Policy | None
+    problems: tuple[str, ...] = ()  # what had to be left out, in words for the operator

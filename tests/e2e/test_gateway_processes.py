@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -300,35 +301,50 @@ async def test_a_gateway_that_starts_without_its_database_gets_ready_when_it_com
     print(f"ready {seconds:.2f} s after the database")
 
 
+@pytest.fixture
+def postgres() -> Iterator[Service]:
+    """A PostgreSQL of the test's own, in a folder that its user may enter."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        try:
+            service = start_postgres(Path(folder) / "postgres")
+        except EmbeddedError as error:
+            pytest.skip(str(error))
+        with running(service):
+            with psycopg.connect(service.url, autocommit=True) as connection:
+                connection.execute("ALTER ROLE router SET synchronous_commit TO on")  # or a crash undoes commits
+            yield service
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(300)
 async def test_nothing_is_lost_when_the_server_of_the_database_freezes_and_crashes_under_load(
-    tmp_path: Path, demo_provider: DemoProvider, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    postgres: Service,
+    tmp_path: Path,
+    demo_provider: DemoProvider,
+    session: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    try:
-        service = start_postgres(tmp_path / "postgres")
-    except EmbeddedError as error:
-        pytest.skip(str(error))
-    with running(service):
-        monkeypatch.setenv("DATABASE_URL", service.url)
-        installation = Installation.make(Database.create(tmp_path), tmp_path, demo_provider)
-        platform = Platform.make(installation, tmp_path)
-        process = platform.gateway()
-        caller = Gateway(process.url, session, platform.key)
-        replies: list[Reply] = []
-        for _ in range(3):
-            with frozen(service.process.pid, *children_of(service.process.pid)):
-                replies += await chats_for(caller, seconds=3)
-            replies += await chats_for(caller, seconds=1)
-            crash(service)
+    monkeypatch.setenv("DATABASE_URL", postgres.url)
+    installation = Installation.make(Database.create(tmp_path), tmp_path, demo_provider)
+    platform = Platform.make(installation, tmp_path)
+    process = platform.gateway()
+    caller = Gateway(process.url, session, platform.key)
+    replies: list[Reply] = []
+    for _ in range(3):
+        with frozen(postgres.process.pid, *children_of(postgres.process.pid)):
             replies += await chats_for(caller, seconds=3)
             assert process.probe() == 200
-            start_again(service)
-            replies += await chats_for(caller, seconds=1)
-        assert all_answered(replies)
-        wait_until(lambda: ids(replies) <= platform.database.records().keys(), within_s=10, what="all records")
-        assert len(platform.database.records()) == len(replies)
-        platform.close()
+        replies += await chats_for(caller, seconds=1)
+        crash(postgres)
+        replies += await chats_for(caller, seconds=3)
+        assert process.probe() == 200
+        start_again(postgres)
+        replies += await chats_for(caller, seconds=1)
+    assert all_answered(replies)
+    wait_until(lambda: ids(replies) <= platform.database.records().keys(), within_s=10, what="all records")
+    assert len(platform.database.records()) == len(replies)
+    platform.close()
 
 
 def children_of(pid: int) -> list[int]:

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from providers.models import Price, PriceSource, Provider
 from routing.config_store import ConfigStore, ConfigUnavailable
-from routing.models import ConfigRevision, Persona, RoutingPolicy
+from routing.models import ConfigRevision, RoutingPolicy
 from routing.selectors import config_rows
 from routing.services import key_revoke
 from tests.factories import (
@@ -126,14 +126,40 @@ async def test_a_change_of_health_alone_is_no_new_configuration() -> None:
         assert config.status().revision == before
 
 
-async def test_a_configuration_that_contradicts_itself_never_replaces_a_good_one() -> None:
+async def test_one_bad_row_is_named_and_keeps_no_other_edit_from_taking_effect() -> None:
     persona = await sync_to_async(PersonaFactory)(slug="analyst")
+    key = await sync_to_async(VirtualKeyFactory)()
+    async with store() as config:
+
+        def break_one_and_revoke_another() -> int:
+            RoutingPolicy.objects.filter(pk=persona.policy_id).update(is_active=False)
+            assert key_revoke(key=key, by=None)
+            return revision()
+
+        await eventually(config, await sync_to_async(break_one_and_revoke_another)())
+        assert "Persona “analyst” uses a policy that is not active" in config.status().problem
+        assert config.current().personas == {}
+        assert config.current().callers_by_key_id[key.pk].revoked_at is not None
+
+        def mend_it() -> int:
+            policy = RoutingPolicy.objects.get(pk=persona.policy_id)
+            policy.is_active = True
+            policy.save()
+            return revision()
+
+        await eventually(config, await sync_to_async(mend_it)())
+        assert config.status().problem == ""
+        assert set(config.current().personas) == {"analyst"}
+
+
+async def test_a_configuration_that_cannot_be_compiled_never_replaces_a_good_one() -> None:
+    rules = await sync_to_async(RoutingPolicyFactory)(name="default")
     async with store() as config:
         good = config.current()
 
         def break_it() -> None:
-            policy = Persona.objects.get(pk=persona.pk).policy
-            policy.is_active = False
+            policy = RoutingPolicy.objects.get(pk=rules.pk)
+            policy.required_capabilities = ["telepathy"]
             policy.save()
 
         await sync_to_async(break_it)()
@@ -141,17 +167,8 @@ async def test_a_configuration_that_contradicts_itself_never_replaces_a_good_one
             if config.status().problem:
                 break
             await asyncio.sleep(0.02)
-        assert "Persona “analyst” uses a policy that is not active" in config.status().problem
+        assert "telepathy" in config.status().problem
         assert config.current() is good
-
-        def mend_it() -> int:
-            policy = Persona.objects.get(pk=persona.pk).policy
-            policy.is_active = True
-            policy.save()
-            return revision()
-
-        await eventually(config, await sync_to_async(mend_it)())
-        assert config.status().problem == ""
 
 
 async def test_before_anything_is_loaded_the_reason_is_told() -> None:

@@ -71,9 +71,10 @@ def test_a_persona_gets_its_policy() -> None:
     assert snapshot.personas["analyst"].policy is snapshot.policies["policy-1"]
 
 
-def test_a_persona_whose_policy_is_not_active_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="Persona “analyst” uses a policy that is not active"):
-        compile_snapshot(rows(personas=[persona_row(policy_id=5)]), now=NOW)
+def test_a_persona_whose_policy_is_not_active_is_left_out_and_named() -> None:
+    snapshot = compile_snapshot(rows(personas=[persona_row(policy_id=5)]), now=NOW)
+    assert snapshot.personas == {}
+    assert snapshot.problems == ("Persona “analyst” uses a policy that is not active. Activate it or choose another.",)
 
 
 @pytest.mark.parametrize("where", ["policy", "persona"])
