@@ -1,7 +1,7 @@
 """Pages of what was used and what it cost: usage records to look at, budgets to set, alerts to acknowledge."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +47,8 @@ class DaysFilter(RangeDateFilter):  # type: ignore[misc]  # untyped
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         for suffix, lookup, days in (("_from", "gte", 0), ("_to", "lt", 1)):
             text = self.used_parameters.get(f"{self.parameter_name}{suffix}", "")
-            if parsed := parse_date_str(text):
+            parsed = parse_date_str(text)
+            if parsed and parsed.year < MAXYEAR:  # the day after its last day does not exist
                 day = datetime(parsed.year, parsed.month, parsed.day, tzinfo=UTC)
                 queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": day + timedelta(days=days)})
         return queryset

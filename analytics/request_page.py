@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -43,13 +43,18 @@ def filters_of(query: Mapping[str, str], *, sight: Sight, period: Period | None)
         ends_before=period.days.ends_before if period else None,
         team_id=sight.chosen.pk if sight.chosen else None,
         key_id=int(key) if key.isascii() and key.isdigit() and len(key) < 19 else None,
-        persona=query.get("persona", "")[:60],
-        policy=query.get("policy", "")[:80],
-        provider=query.get("provider", "")[:60],
-        model=query.get("model", "")[:120],
+        persona=_name(query, "persona", 60),
+        policy=_name(query, "policy", 80),
+        provider=_name(query, "provider", 60),
+        model=_name(query, "model", 120),
         state=state if state in UsageState.values else "",
         errors_only=query.get("errors") == "1",
     )
+
+
+def _name(query: Mapping[str, str], parameter: str, longest: int) -> str:
+    """What was asked for, as far as a column can hold it: PostgreSQL refuses NUL."""
+    return query.get(parameter, "").replace("\0", "")[:longest]
 
 
 def position_text(position: Position | None) -> str:
@@ -60,10 +65,10 @@ def position_of(text: str) -> Position | None:
     """The inverse of `position_text`; None of anything else."""
     moment, _, request_id = text.partition("_")
     try:
-        position = datetime.fromisoformat(moment), UUID(request_id)
-    except ValueError:
+        found = datetime.fromisoformat(moment)
+        return (found.astimezone(UTC), UUID(request_id)) if found.tzinfo else None
+    except (ValueError, OverflowError):  # OverflowError: in UTC it would be before year 1 or after 9999
         return None
-    return position if position[0].tzinfo else None
 
 
 def all_records(*, team_ids: tuple[int, ...] | None, filters: RequestFilters) -> Iterator[UsageRecord]:

@@ -15,10 +15,12 @@ from analytics.domain.rollup import DIMENSIONS, DayRange, Sums
 from analytics.models import BudgetAlert, DirtyDay, UsageRecord, UsageRollup, UsageState
 from analytics.selectors.budgets import BudgetState, budgets_with_spend
 from analytics.selectors.sums import RECORD_SUMS, consistent_read, record_sums, records_of, rollup_sums
+from providers.domain.errors import FailureKind
 from providers.domain.health import Traffic, judge_traffic, traffic_note
 from providers.health_checks import health_record
 from providers.models import Provider
 
+FAILURES = frozenset(FailureKind)
 TRAFFIC_WINDOW = timedelta(minutes=5)
 TRAFFIC_SAMPLE = 2_000  # records; the latest ones say enough about now
 ROLLUP_LOCK = 0x52_4F_4C_4C  # the class of our advisory locks; the day is the other half
@@ -152,7 +154,9 @@ def _recent_traffic(now: datetime) -> dict[str, Traffic]:
     failures: dict[str, list[str]] = defaultdict(list)
     for attempts in records.order_by("-started_at").values_list("attempts", flat=True)[:TRAFFIC_SAMPLE]:
         for attempt in attempts:
-            failures[attempt["provider"]].append(attempt.get("failure", ""))
+            failure = attempt.get("failure", "")
+            if not failure or failure in FAILURES:  # a caller who left says nothing about the provider
+                failures[attempt["provider"]].append(failure)
     return {provider: Traffic(tuple(found)) for provider, found in failures.items()}
 
 

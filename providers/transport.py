@@ -28,7 +28,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 ERROR_BODY_WITHIN_S = 2.0
 LARGE_BODY_BYTES = 1024 * 1024  # from here on a body is sent in pieces, so that other requests get their turn
-NOT_DISPATCHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+NO_ADDRESS = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
+NOT_DISPATCHED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, *NO_ADDRESS)
 # Headers of our own make; a compressed answer would have to be unpacked before it could be read or passed on.
 FIXED_HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "router-platform"}
 
@@ -111,6 +112,8 @@ class Transport:
             raise _error(FailureKind.CONNECT, _connect_text(endpoint, error), dispatched=False) from error
         except TimeoutError as error:
             raise _error(FailureKind.TIMEOUT, f"no answer from {endpoint.name} within its time") from error
+        except aiohttp.ClientResponseError:  # it holds the request's headers, and so the key
+            raise _error(FailureKind.MALFORMED, f"{endpoint.name} did not answer in HTTP") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _error(
                 FailureKind.SERVER_ERROR, f"{endpoint.name} closed the connection without answering"
@@ -210,7 +213,7 @@ def _unsealed(endpoint: Endpoint, credential: Credential) -> str:
     try:
         secret = unseal(credential.sealed)
     except ImproperlyConfigured as error:
-        logger.error("key %s of provider %s cannot be used: %s", credential.label, endpoint.name, error)  # noqa: TRY400
+        logger.error("key %s of provider %s cannot be used: %s", credential.label, endpoint.name, error)
         text = f"a key of {endpoint.name} cannot be decrypted"
         raise _error(FailureKind.AUTHENTICATION, text, dispatched=False) from None
     if not secret.isprintable():
@@ -226,7 +229,7 @@ def _encoding(response: aiohttp.ClientResponse) -> str:
 
 
 def _connect_text(endpoint: Endpoint, error: Exception) -> str:
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, NO_ADDRESS):
         return _no_address(endpoint)
     reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return f"could not connect to {endpoint.name}: {reason}"

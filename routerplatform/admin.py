@@ -7,12 +7,13 @@ from axes.utils import reset
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
-from django.db.models import Count, QuerySet
+from django.contrib.auth.models import Group, Permission, User
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+from kombu.exceptions import OperationalError
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from providers.admin.cells import Tone, active_label, code, label, moment, number
@@ -49,7 +50,7 @@ class TeamRows(Rows):
 
 @admin.register(User)
 class UserAdmin(_UserAdmin):
-    """People. Only superusers hand out rights; nobody else may touch a superuser's account."""
+    """People. Only superusers hand out rights; an account with rights that one lacks is out of one's reach."""
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -97,18 +98,32 @@ class UserAdmin(_UserAdmin):
 
 
 def _may_touch(request: HttpRequest, user: User | None) -> bool:
-    return user is None or request.user.is_superuser or not user.is_superuser
+    """Whoever may set an account's password has its rights, also those of an account that is switched off for now."""
+    if user is None or request.user.is_superuser:
+        return True
+    theirs = Permission.objects.filter(Q(user=user) | Q(group__user=user)).distinct()
+    names = theirs.values_list("content_type__app_label", "codename")
+    return not user.is_superuser and all(request.user.has_perm(f"{app}.{codename}") for app, codename in names)
 
 
 @admin.register(Group)
 class GroupAdmin(_GroupAdmin):
-    """Roles: permissions by name, handed to people together."""
+    """Roles: permissions by name, handed to people together. Only superusers hand out rights."""
 
     list_display = ["name", "people"]
     search_fields = ["name"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         return super().get_queryset(request).annotate(people_in=Count("user"))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
 
     @admin.display(description="people", ordering="people_in")
     def people(self, group: Group) -> SafeString:
@@ -162,14 +177,27 @@ class ScheduledJobAdmin(PlatformAdmin[Any]):
         ("So far", {"fields": [("last_run", "times")]}),
     ]
     celery_app = PeriodicTaskAdmin.celery_app
-    enable_tasks, disable_tasks = PeriodicTaskAdmin.enable_tasks, PeriodicTaskAdmin.disable_tasks
-    run_tasks = PeriodicTaskAdmin.run_tasks
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.action(description="Switch on", permissions=["change"])
+    def enable_tasks(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
+        PeriodicTaskAdmin.enable_tasks(self, request, rows)
+
+    @admin.action(description="Switch off", permissions=["change"])
+    def disable_tasks(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
+        PeriodicTaskAdmin.disable_tasks(self, request, rows)
+
+    @admin.action(description="Run now", permissions=["change"])
+    def run_tasks(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
+        try:
+            PeriodicTaskAdmin.run_tasks(self, request, rows)
+        except OperationalError:
+            self.message_user(request, "Not started: the queue of the workers does not answer.", messages.ERROR)
 
     @admin.display(description="state", ordering="enabled")
     def state(self, job: Any) -> SafeString:
@@ -192,11 +220,19 @@ class ScheduledJobAdmin(PlatformAdmin[Any]):
         return number(job.total_run_count)
 
 
+class ScheduleAdmin(PlatformAdmin[Any]):
+    """The jobs of a schedule would be deleted with it, and jobs are never deleted."""
+
+    def obstacles(self, obj: Any) -> list[str]:
+        jobs = obj.periodictask_set.count()
+        return [f"{jobs} scheduled {'job' if jobs == 1 else 'jobs'}"] if jobs else []
+
+
 @admin.register(IntervalSchedule)
-class IntervalAdmin(PlatformAdmin[Any]):
+class IntervalAdmin(ScheduleAdmin):
     list_display = ["__str__"]
 
 
 @admin.register(CrontabSchedule)
-class CrontabAdmin(PlatformAdmin[Any]):
+class CrontabAdmin(ScheduleAdmin):
     list_display = ["__str__", "human_readable"]

@@ -4,6 +4,7 @@ from typing import Any
 
 from csp.constants import SELF, UNSAFE_INLINE
 from csp.decorators import csp_replace
+from django.db import DatabaseError
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -14,6 +15,10 @@ from providers.domain.types import Deployment
 from providers.selectors import provider_health
 from routerplatform.doors import schema
 from routerplatform.doors.rest import ChatView, GatewayView
+
+
+# Anyone may ask: what exactly is wrong, database addresses among it, stands in the log.
+PUBLIC_PROBLEM = "The configuration could not be refreshed; the log says why."
 
 
 class PersonasView(GatewayView):
@@ -49,7 +54,10 @@ class ProvidersView(GatewayView):
     )
     def get(self, request: Request) -> Response:
         snapshot, _ = self.caller(request)
-        health = provider_health()
+        try:
+            health = provider_health()
+        except DatabaseError:  # the rest is in memory, and what is not known is called unknown
+            health = {}
         by_provider: dict[str, list[Deployment]] = {}
         for deployment in sorted(snapshot.deployments.values(), key=lambda d: d.name):
             by_provider.setdefault(deployment.endpoint.name, []).append(deployment)
@@ -78,7 +86,7 @@ class HealthView(GatewayView):
         problem, config, ledger = runtime.problem(), runtime.config.status(), runtime.ledger.status()
         body = {
             "status": "unavailable" if problem else "ok",
-            "problem": problem or config.problem,
+            "problem": PUBLIC_PROBLEM if problem or config.problem else "",
             "config_revision": config.revision,
             "config_age_s": round(config.age_s, 1),
             "unshipped_records": ledger.unshipped,

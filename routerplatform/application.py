@@ -57,7 +57,7 @@ async def _probe(runtime: Runtime, path: str, send: Send) -> None:
         status, body = 200, {"status": "live"}
     elif path == "/health/ready":
         problem = runtime.problem()
-        status, body = (503, {"status": "starting", "problem": problem}) if problem else (200, {"status": "ready"})
+        status, body = (503, {"status": "starting"}) if problem else (200, {"status": "ready"})
     else:
         status, body = 404, {"status": "unknown probe"}
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]

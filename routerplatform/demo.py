@@ -26,21 +26,20 @@ from providers.selectors import price_of
 from providers.services import active_set, provider_key_add
 from routerplatform.demo_content import (
     DEMO_ALIASES,
+    DEMO_CANDIDATES,
     DEMO_MODELS,
-    DEMO_PERSONAS,
-    DEMO_POLICIES,
     DEMO_PROVIDERS,
     DEMO_TEAMS,
     SUPPORT_BOT,
     DemoModel,
 )
 from routerplatform.demo_history import SPARSE_PER_DAY, invented_usage
+from routerplatform.starter import starter_ensure
 from routing.domain.keys import PREFIX_LENGTH, KeyParts, key_digest, key_text
 from routing.models import (
     AliasTarget,
     CandidateGroup,
     ModelAlias,
-    Persona,
     PolicyCandidate,
     RoutingPolicy,
     Team,
@@ -86,6 +85,7 @@ def seed(*, now: datetime, demo_provider_port: int, anew: bool = False, usage_pe
     base_url = f"http://127.0.0.1:{demo_provider_port}/v1"
     may_create = anew or not Provider.history.filter(name__in=DEMO_PROVIDERS).exists()
     if may_create:
+        starter_ensure()
         _seed_providers(base_url)
         _seed_routing()
         _seed_teams()
@@ -169,32 +169,11 @@ def _seed_routing() -> None:
         name: _alias(name, description, [deployments[model] for model in models])
         for name, (description, models) in DEMO_ALIASES.items()
     }
-    has_default = RoutingPolicy.objects.filter(is_default=True).exists()
-    for policy in DEMO_POLICIES:
-        row, _ = RoutingPolicy.objects.get_or_create(
-            name=policy.name,
-            defaults={
-                "description": policy.description,
-                "task_type": policy.task_type.value,
-                "is_default": policy.is_default and not has_default,
-            },
-        )
-        if not row.candidates.exists():
-            _candidates(row, CandidateGroup.PREFERRED, [aliases[name] for name in policy.preferred])
-            _candidates(row, CandidateGroup.FALLBACK, [aliases[name] for name in policy.fallbacks])
-    policies = {row.name: row for row in RoutingPolicy.objects.all()}
-    for persona in DEMO_PERSONAS:
-        Persona.objects.get_or_create(
-            slug=persona.slug,
-            defaults={
-                "name": persona.name,
-                "description": persona.description,
-                "system_prompt": persona.system_prompt,
-                "policy": policies[persona.policy],
-                "temperature": 0.7,
-                "max_tokens": 4096,
-            },
-        )
+    for policy in RoutingPolicy.objects.filter(name__in=DEMO_CANDIDATES):
+        if not policy.candidates.exists():
+            preferred, fallbacks = DEMO_CANDIDATES[policy.name]
+            _candidates(policy, CandidateGroup.PREFERRED, [aliases[name] for name in preferred])
+            _candidates(policy, CandidateGroup.FALLBACK, [aliases[name] for name in fallbacks])
 
 
 def _alias(name: str, description: str, deployments: Iterable[Deployment]) -> ModelAlias:

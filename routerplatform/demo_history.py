@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from analytics.models import UsageRecord, UsageSource, UsageState
 from providers.domain.pricing import cost_nano, price_snapshot
 from providers.domain.types import Price, Usage
-from routerplatform.demo_content import DEMO_ALIASES, DEMO_MODELS, DEMO_PERSONAS, DEMO_POLICIES, DEMO_TEAMS, DemoTeam
+from routerplatform.demo_content import DEMO_ALIASES, DEMO_CANDIDATES, DEMO_MODELS, DEMO_TEAMS, DemoTeam
+from routerplatform.starter import DEFAULT, STARTER_PERSONAS
 from routing.models import VirtualKey
 
 T = TypeVar("T")
@@ -22,8 +23,7 @@ NOTE = "demo data, invented"
 
 _IDS = uuid.uuid5(uuid.NAMESPACE_DNS, "usage.demo.router-platform.invalid")
 _MODELS = {model.name: model for model in DEMO_MODELS}
-_POLICIES = {policy.name: policy for policy in DEMO_POLICIES}
-_PERSONAS = {persona.slug: persona for persona in DEMO_PERSONAS}
+_PERSONAS = {persona.slug: persona for persona in STARTER_PERSONAS}
 # How busy each hour of a day is (UTC).
 _HOURS = (2, 1, 1, 1, 1, 2, 4, 7, 11, 14, 15, 14, 12, 14, 15, 14, 12, 9, 7, 5, 4, 4, 3, 2)
 
@@ -124,8 +124,9 @@ def _route(rng: Random, team: DemoTeam) -> _Route:
     if asked in DEMO_ALIASES:
         return _Route(asked, "", "", DEMO_ALIASES[asked][1])
     persona = _PERSONAS.get(asked)
-    policy = _POLICIES[persona.policy if persona else "default"]
-    return _Route(asked, persona.slug if persona else "", policy.name, policy.preferred + policy.fallbacks)
+    policy = persona.policy if persona else DEFAULT
+    preferred, fallbacks = DEMO_CANDIDATES[policy]
+    return _Route(asked, persona.slug if persona else "", policy, preferred + fallbacks)
 
 
 def _answer(rng: Random, team: DemoTeam, expected_ms: int, outcome: _Outcome) -> tuple[Usage, float, float | None]:

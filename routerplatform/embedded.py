@@ -137,7 +137,8 @@ def start_postgres(folder: Path) -> Service:
     if user is not None:
         postgres = _hand_over(data, postgres, user)
     initdb = [str(postgres.with_name("initdb")), "-D", str(data), "-U", "router", "--auth=trust", "--encoding=UTF8"]
-    _spawn([*initdb, "--locale=C", "--no-sync"], log=log, user=user).wait()
+    if _spawn([*initdb, "--locale=C", "--no-sync"], log=log, user=user).wait() != 0:
+        raise EmbeddedError(f"PostgreSQL could not create its files. End of its log:\n{_tail(log)}")
     options = {
         "listen_addresses": "",
         "unix_socket_directories": str(data),
@@ -196,12 +197,23 @@ def _hand_over(data: Path, postgres: Path, user: str) -> Path:
         raise EmbeddedError(f"{user} has to run PostgreSQL but may not enter {closed}: set TMPDIR to an open folder")
     if not _closed_parent(postgres):
         return postgres
-    copy = data.parent / "install"
-    shutil.copytree(postgres.parent.parent, copy, symlinks=True)
+    return _open_copy(postgres, data.parent / "install")
+
+
+def _open_copy(postgres: Path, copy: Path) -> Path:
+    """Copy one version out of the wheel for other users; the libraries lie beside the package (auditwheel's layout)."""
+    version = postgres.parent.parent
+    package = version.parent
+    copied = copy / package.name / version.name
+    shutil.copytree(version, copied, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, copy / libraries.name, symlinks=True)
     for path in [copy, *copy.rglob("*")]:
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
-    return copy / "bin" / postgres.name
+            mode = path.stat().st_mode
+            path.chmod(mode | mode >> 6 & 0o005)  # whoever is not the owner may read and run what the owner may
+    return copied / "bin" / postgres.name
 
 
 def _closed_parent(path: Path) -> Path | None:

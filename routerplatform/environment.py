@@ -22,7 +22,8 @@ def read_secrets(env: environ.Env) -> tuple[str, str, list[str]]:
             Fernet(key)
         except ValueError:
             raise ImproperlyConfigured(
-                f"FIELD_KEYS: key {position} of {len(field_keys)} is not a Fernet key. {FIX}"
+                f"FIELD_KEYS: key {position} of {len(field_keys)} is not a Fernet key. Put the right one back; "
+                "if no provider key was ever stored, delete the line from .env and run `script/setup`."
             ) from None
     return secret_key, pepper, field_keys
 

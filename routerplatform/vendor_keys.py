@@ -18,7 +18,8 @@ from providers.fields import unseal
 from providers.models import CatalogueModel, Deployment, Provider, ProviderKey
 from providers.registry import PROVIDER_KINDS
 from providers.services import clean_secret, provider_key_add, provider_key_replace
-from routerplatform.demo_content import DEMO_POLICIES, DEMO_PROVIDERS
+from routerplatform.demo_content import DEMO_PROVIDERS
+from routerplatform.starter import STARTER_POLICIES, starter_ensure
 from routing.models import AliasTarget, CandidateGroup, ModelAlias, PolicyCandidate, RoutingPolicy
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def vendor_providers_ensure(
     Needs the catalogue's rows (`catalogue_load`). Safe to run at every start. A key that cannot be used is logged, not
     raised, and not shown.
     """
+    starter_ensure()
     catalogue = catalogue or read_catalogue()
     new: dict[str, list[ModelAlias]] = {}
     for kind, secret in _usable(vendor_keys):
@@ -104,7 +106,7 @@ def _put_before_the_demo(new: Mapping[str, list[ModelAlias]]) -> None:
         alias = ModelAlias.objects.filter(name=name).first()
         if alias:
             _extend_alias(alias, aliases)
-    wants_hard = {policy.name: policy.wants_smart for policy in DEMO_POLICIES}
+    wants_hard = {policy.name: policy.wants_smart for policy in STARTER_POLICIES}
     for policy in RoutingPolicy.objects.filter(name__in=wants_hard):
         _extend_policy(policy, hard if wants_hard[policy.name] else quick)
 

@@ -1,6 +1,7 @@
 """Who may see which team, and who may issue its keys. Every page and API that shows a team's data asks here."""
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.validators import slug_re
 from django.db.models import QuerySet
 from django.http import Http404
 
@@ -28,6 +29,8 @@ def access_team(user: User | AnonymousUser, slug: str) -> Team:
 
     :raises Http404: there is none, or `user` may not see it: the two look alike.
     """
+    if not slug_re.fullmatch(slug):  # a database refuses some of what is no slug: NUL, half a surrogate pair
+        raise Http404("No such team.")
     try:
         return teams_of(user).get(slug=slug)
     except Team.DoesNotExist:

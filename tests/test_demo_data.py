@@ -18,7 +18,8 @@ from providers.domain.pricing import cost_nano, price_from_snapshot
 from providers.domain.types import Usage
 from providers.models import CatalogueModel, Deployment, Price, Provider, ProviderKey
 from routerplatform.demo import SeedResult, remove, seed
-from routerplatform.demo_content import DEMO_MODELS, DEMO_PERSONAS, DEMO_TEAMS
+from routerplatform.demo_content import DEMO_MODELS, DEMO_TEAMS
+from routerplatform.starter import STARTER_PERSONAS
 from routing.domain.compile import compile_snapshot
 from routing.domain.config import ConfigSnapshot
 from routing.domain.keys import key_digest
@@ -276,7 +277,7 @@ def test_removal_takes_the_demo_away_with_its_usage_and_leaves_policies_and_pers
     assert not result.switched_off
     assert result.usage_records > 2000
     left = {name: count for name, count in counts().items() if count}
-    assert left == {"User": 1, "RoutingPolicy": 5, "Persona": len(DEMO_PERSONAS)}
+    assert left == {"User": 1, "RoutingPolicy": 5, "Persona": len(STARTER_PERSONAS)}
     assert not UsageRollup.objects.exists()
     assert snapshot().aliases == {}
 

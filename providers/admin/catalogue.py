@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, Prefetch, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -105,6 +105,8 @@ class PricedAdmin(HistoryAdmin[M]):
         permissions=["price"],
     )
     def add_price(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if self.get_object(request, object_id) is None:
+            raise Http404("No such row.")
         return HttpResponseRedirect(f"{reverse('admin:providers_price_add')}?{self.priced_as}={object_id}")
 
     def has_price_permission(self, request: HttpRequest, object_id: Any = None) -> bool:

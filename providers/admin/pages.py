@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import PROTECT, Field, Model
 from django.db.models.query import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., HttpResponse])
 
     class _WithHistory:
+        def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse: ...
+
         def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse: ...
 
     def page_action(**button: Any) -> Callable[[F], F]:
@@ -66,6 +68,10 @@ class PlatformAdmin(ModelAdmin[M]):
     list_filter_submit = True
     list_per_page = 50
     save_on_top = False
+
+    def get_ordering(self, request: HttpRequest) -> Sequence[Any]:
+        """Said out loud: a default ordering gets lost where rows are counted along (`annotate`)."""
+        return self.ordering or self.model._meta.ordering or ()
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         choices = self.checkbox_lists.get(db_field.name)
@@ -130,6 +136,11 @@ class HistoryAdmin(_WithHistory, PlatformAdmin[M]):
 
     def revert_disabled(self, request: HttpRequest, obj: Any = None) -> bool:
         return True
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        if not object_id.isdecimal():  # simple-history asks the database whatever the address says
+            raise Http404("No such row.")
+        return super().history_view(request, object_id, extra_context)
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method == "POST":

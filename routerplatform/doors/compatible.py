@@ -36,8 +36,14 @@ SSE_HEADERS = [
 MODELS_SINCE = 1_700_000_000  # OpenAI's clients require a creation time; an alias has none that means anything
 
 
-class CallerGone(Exception):
-    """The caller closed the connection before its request was whole."""
+class CallerGone(GatewayError):
+    """The caller closed the connection before it had its answer; there is nobody to tell."""
+
+    code = "cancelled"
+    http_status = 499
+
+    def __init__(self) -> None:
+        super().__init__("The caller closed the connection.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.exceptions import APIException
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,7 +23,7 @@ from routerplatform.doors import schema
 from routerplatform.doors.formats import openai_chat, sse
 from routerplatform.doors.formats.native import FrameOut, NativeWriter, answer, encode
 from routerplatform.doors.headers import Headers, bill_headers, error_headers, route_headers
-from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError
+from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError, InvalidRequest
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.pipeline import Call, collect, current_config, serve
 from routerplatform.gateway.runtime import Runtime
@@ -58,7 +59,17 @@ class GatewayView(APIView):
             exc = BodyTooLarge("The body is larger than what is accepted.")
         if isinstance(exc, GatewayError):
             return cast(Response, error_response(exc, new_request_id()))
+        if isinstance(exc, APIException):
+            exc = _refused(exc)
+            return cast(Response, error_response(exc, new_request_id()))
         return super().handle_exception(exc)
+
+
+def _refused(exc: APIException) -> GatewayError:
+    """What the framework refuses by itself (a method, a media type), in our shape."""
+    error = InvalidRequest(str(exc.detail))
+    error.code, error.http_status = exc.default_code, exc.status_code
+    return error
 
 
 class ChatView(GatewayView):

@@ -104,7 +104,7 @@ UPSTREAM: dict[FailureKind, tuple[str, int, str, str]] = {
     FailureKind.MODEL_NOT_FOUND: (
         "upstream_model_not_found", 502, "server_error", "The provider does not know the model",
     ),
-    FailureKind.AUTHENTICATION: ("upstream_credentials", 502, "server_error", "The provider refused the gateway's key"),
+    FailureKind.AUTHENTICATION: ("upstream_credentials", 502, "server_error", "The gateway's key does not work"),
     FailureKind.PERMISSION: ("upstream_credentials", 502, "server_error", "The gateway's key may not use the model"),
     FailureKind.QUOTA_EXHAUSTED: ("upstream_quota", 503, "server_error", "The gateway's account is out of quota"),
     FailureKind.RATE_LIMITED: ("upstream_rate_limited", 429, "rate_limit_error", "The provider limits the rate"),
@@ -125,5 +125,5 @@ def upstream_error(failure: Failure) -> UpstreamFailed:
         code=code,
         http_status=http_status,
         kind=kind,
-        message=f"{sentence}: {failure.message}".rstrip(": ") + ".",
+        message=f"{sentence}: {failure.message}".rstrip(": .") + ".",
     )

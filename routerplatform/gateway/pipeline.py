@@ -53,16 +53,17 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
             config_revision=snapshot.revision,
         )  # fmt: skip
         tally = Tally(request, call.began)
-        async with aclosing(runtime.dispatcher.frames(call.request_id, plan, tally)) as answer:
-            opened = False
-            async for frames in answer:
-                if not opened:
-                    opened = True
-                    yield Opened(tally.target, plan, len(tally.attempts) + 1, snapshot.revision)
-                if tally.finish is None:
-                    yield frames
-                else:  # the last bytes wait until the request is on record
-                    tail += frames
+        with runtime.serving():
+            async with aclosing(runtime.dispatcher.frames(call.request_id, plan, tally)) as answer:
+                opened = False
+                async for frames in answer:
+                    if not opened:
+                        opened = True
+                        yield Opened(tally.target, plan, len(tally.attempts) + 1, snapshot.revision)
+                    if tally.finish is None:
+                        yield frames
+                    else:  # the last bytes wait until the request is on record
+                        tail += frames
         ending = ANSWERED
     except GatewayError as error:
         ending = failed(error, tally)
@@ -95,14 +96,14 @@ def current_config(runtime: Runtime) -> ConfigSnapshot:
     try:
         return runtime.config.current()
     except ConfigUnavailable as error:
-        raise Unavailable(f"The gateway has no configuration yet: {error}") from error
+        raise Unavailable("The gateway has no configuration yet. Try again in a moment.", retry_after_s=1) from error
 
 
 def _decide(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest) -> RoutePlan:
     try:
         return decide(snapshot, caller, request)
     except UnknownModel as error:
-        raise ModelNotFound(str(error), param="model") from error
+        raise ModelNotFound(str(error), param=error.param) from error
     except NoRoute as error:
         raise NoEligibleModel(str(error), param="model") from error
 

@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from analytics.domain.usage import UsageEntry
@@ -15,6 +17,8 @@ from providers.transport import Transport
 from routerplatform.gateway.authentication import Authenticator
 from routerplatform.gateway.dispatch import Dispatcher
 from routing.config_store import ConfigStore
+
+CLOSE_WITHIN_S: Final = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ class Runtime:
     authenticator: Authenticator
     max_body_bytes: int
     now: Callable[[], datetime] = utc_now
+    _serving: set[asyncio.Task[Any]] = field(default_factory=set)
     _settling: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
@@ -49,12 +54,29 @@ class Runtime:
         _tune_garbage_collection()
 
     async def close(self) -> None:
-        """Finish what is being settled, then let go of everything in reverse order."""
-        if self._settling:
-            await asyncio.wait(self._settling, timeout=5)
+        """Cut and settle what is still being answered, then let go of everything in reverse order."""
+        for task in self._serving:
+            if not task.cancelling():
+                task.cancel()
+        while unfinished := self._serving | self._settling:
+            _, late = await asyncio.wait(unfinished, timeout=CLOSE_WITHIN_S)
+            if late:
+                logger.error("%d requests could not be settled in time: their journal will be adopted", len(late))
+                break
         await self.config.close()
         await self.transport.close()
         await self.ledger.close()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """While the calling task answers a request; servers end without waiting for tasks that are not their own."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            yield
+        finally:
+            self._serving.discard(task)
 
     async def settle(self, entry: UsageEntry) -> None:
         """Put a request on record. Runs to its end even when the caller's own task is cancelled meanwhile."""

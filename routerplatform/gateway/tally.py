@@ -46,7 +46,8 @@ NO_CHARGE = Charge(Usage(), "none", 0)
 class Tally:
     """Filled in by `dispatch`, read by `settle`. One request, one task: no locks.
 
-    Times are `time.perf_counter` seconds; `began` is when the request came in, `waited_s` is time spent on providers.
+    Times are `time.perf_counter` seconds; `began` is when the request came in, `waited_s` what its attempts took, each
+    from the call to its last byte: the rest is our overhead.
     `charge` is that of the last attempt that costs anything, `cost_nano` the sum over all of them.
     """
 

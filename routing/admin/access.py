@@ -116,6 +116,8 @@ class TeamAdmin(SwitchableAdmin[Team]):
         permissions=["issue"],
     )
     def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if self.get_object(request, object_id) is None:
+            raise Http404("No such team.")
         return HttpResponseRedirect(f"{reverse('admin:routing_virtualkey_add')}?team={object_id}")
 
     def has_issue_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
@@ -257,8 +259,8 @@ class VirtualKeyAdmin(KeyColumns, HistoryAdmin[VirtualKey]):
 
     def has_revoke_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         """Asked by Unfold, which decides on the button by it: a key that is revoked has none."""
-        revoked = VirtualKey.objects.filter(pk=object_id).exclude(revoked_at=None)
-        return super().has_change_permission(request) and not revoked.exists()
+        key = self.get_object(request, str(object_id))
+        return super().has_change_permission(request) and (key is None or key.revoked_at is None)
 
     @admin.display(description="team", ordering="team__name")
     def team_link(self, key: VirtualKey) -> SafeString:

@@ -19,7 +19,11 @@ class NoRoute(Exception):
 
 
 class UnknownModel(NoRoute):
-    """The caller named a model, alias or persona that does not exist or that its key may not use."""
+    """The caller named a model or persona that does not exist or that its key may not use; `param` says which."""
+
+    def __init__(self, message: str, *, param: str = "model") -> None:
+        super().__init__(message)
+        self.param = param
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ def _persona_named(snapshot: ConfigSnapshot, slug: str) -> Persona | None:
         return None
     persona = snapshot.personas.get(slug)
     if persona is None:
-        raise UnknownModel(f"The persona “{slug}” does not exist. GET /api/v1/personas lists them.")
+        raise UnknownModel(f"The persona “{slug}” does not exist. GET /api/v1/personas lists them.", param="persona")
     return persona
 
 

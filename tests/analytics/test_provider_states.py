@@ -113,3 +113,15 @@ def test_too_little_old_or_foreign_traffic_judges_nobody() -> None:
 
     assert providers_judge(now=NOON) == 0
     assert not ProviderCheck.objects.exists()
+
+
+def test_callers_who_leave_and_faults_of_ours_say_nothing_about_a_provider() -> None:
+    provider = ProviderFactory.create(name="good")
+    for _ in range(5):
+        said = attempts("good", "", "cancelled", "cancelled", "internal_error", "bad_request")
+        UsageRecordFactory.create(at=NOON - MINUTE, attempts=said)
+
+    assert providers_judge(now=NOON) == 1
+
+    provider.refresh_from_db()
+    assert provider.health == "healthy"

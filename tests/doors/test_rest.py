@@ -140,6 +140,16 @@ async def test_providers_show_their_models_and_prices(gateway: Gateway) -> None:
     assert (model["input_usd_per_1m"], model["output_usd_per_1m"]) == (1.0, 2.0)
 
 
+async def test_an_unknown_persona_is_the_personas_fault_and_not_the_models(gateway: Gateway) -> None:
+    reply = await gateway.post("/api/v1/chat", {"persona": "nobody", "messages": HELLO})
+    assert (reply.status, reply.error["param"]) == (404, "persona")
+
+
+async def test_a_wrong_method_is_refused_in_the_same_shape(gateway: Gateway) -> None:
+    reply = await gateway.get("/api/v1/chat")
+    assert (reply.status, reply.error["code"]) == (405, "method_not_allowed")
+
+
 async def test_health_tells_the_revision_and_what_is_unshipped(gateway: Gateway) -> None:
     health = (await gateway.get("/health", key="")).json
     assert health["status"] == "ok"

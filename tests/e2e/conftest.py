@@ -1,6 +1,7 @@
 """What end-to-end tests share: one demo provider and one installation for the session, copies of it for each test."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -30,21 +31,17 @@ def installation(demo_provider: DemoProvider, tmp_path_factory: pytest.TempPathF
 @pytest.fixture
 def platform(installation: Installation, tmp_path: Path) -> Iterator[Platform]:
     """A platform of the test's own; no gateway runs yet."""
-    made = Platform.make(installation, tmp_path)
-    yield made
-    made.close()
+    with closing(Platform.make(installation, tmp_path)) as platform:
+        yield platform
 
 
 @pytest.fixture(scope="session")
 def shared_platform(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform that many tests may use, with two gateways: leave its configuration as it was."""
-    made = Platform.make(installation, tmp_path_factory.mktemp("shared"))
-    try:
-        for gateway in [made.start(), made.start()]:
+    with closing(Platform.make(installation, tmp_path_factory.mktemp("shared"))) as platform:
+        for gateway in [platform.start(), platform.start()]:
             gateway.wait_ready()
-        yield made
-    finally:
-        made.close()
+        yield platform
 
 
 @pytest.fixture

@@ -199,9 +199,9 @@ class DemoProvider(Process):
         with urllib.request.urlopen(f"{self.url}/demo/bills", timeout=10) as response:
             return {bill["request_id"]: bill for bill in json.load(response)["bills"]}
 
-    def open_streams(self) -> int:
+    def open_requests(self) -> int:
         with urllib.request.urlopen(f"{self.url}/demo/stats", timeout=10) as response:
-            return int(json.load(response)["open_streams"])
+            return int(json.load(response)["open_requests"])
 
 
 class GatewayProcess(Process):

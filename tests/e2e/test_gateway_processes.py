@@ -7,8 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -99,16 +100,18 @@ async def seconds_until_served_by(caller: Gateway, deployment: str) -> float:
 # --- an end, and a sudden end ---------------------------------------------------------------------------------------
 
 
-async def streams_under_way(
-    caller: Gateway, provider: DemoProvider, count: int, text: str
-) -> list[asyncio.Task[Reply]]:
-    """Streams of which the provider has begun to send every one."""
-    already = provider.open_streams()
-    tasks = [asyncio.create_task(caller.stream(model="demo-swift", messages=user(text))) for _ in range(count)]
-    while provider.open_streams() < already + count:
+async def under_way(provider: DemoProvider, *requests: Coroutine[Any, Any, Reply]) -> list[asyncio.Task[Reply]]:
+    """These requests as tasks, once the provider works on every one of them."""
+    already = provider.open_requests()
+    tasks = [asyncio.create_task(request) for request in requests]
+    while provider.open_requests() < already + len(tasks):
         assert not any(task.done() for task in tasks)
         await asyncio.sleep(0.02)
     return tasks
+
+
+def streams(caller: Gateway, count: int, text: str) -> list[Coroutine[Any, Any, Reply]]:
+    return [caller.stream(model="demo-swift", messages=user(text)) for _ in range(count)]
 
 
 async def test_a_gateway_that_is_told_to_stop_finishes_its_streams_and_ships_its_records(
@@ -116,7 +119,7 @@ async def test_a_gateway_that_is_told_to_stop_finishes_its_streams_and_ships_its
 ) -> None:
     process = platform.gateway()
     caller = Gateway(process.url, session, platform.key)
-    tasks = await streams_under_way(caller, demo_provider, 30, "[[tokens=40]] [[pace=40]]")
+    tasks = await under_way(demo_provider, *streams(caller, 30, "[[tokens=40]] [[pace=40]]"))
     process.ask_to_stop()
     replies = await asyncio.gather(*tasks)
     code = await asyncio.to_thread(process.wait)
@@ -129,23 +132,48 @@ async def test_a_gateway_that_is_told_to_stop_finishes_its_streams_and_ships_its
     assert "Traceback" not in process.text
 
 
-async def test_a_stream_that_outlasts_the_grace_is_cut_and_billed_for_what_came(
+async def test_answers_that_outlast_the_grace_are_cut_and_billed_for_what_came(
     platform: Platform, demo_provider: DemoProvider, session: aiohttp.ClientSession
 ) -> None:
     process = platform.gateway(grace_s=1)
     caller = Gateway(process.url, session, platform.key)
-    [task] = await streams_under_way(caller, demo_provider, 1, "[[tokens=2000]] [[pace=20]]")
+    endless = "[[tokens=2000]] [[pace=20]]"
+    body: dict[str, Any] = {"model": "demo-sage-mini", "messages": user(endless)}
+    rest = [caller.post("/api/v1/chat", {**body, "stream": stream}) for stream in (True, False)]
+    tasks = await under_way(demo_provider, *rest, *streams(caller, 5, endless), caller.chat(**body))
     began = time.monotonic()
     process.ask_to_stop()
-    with pytest.raises(aiohttp.ClientError):
-        await task
+    cut = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, aiohttp.ClientError) or getattr(end, "status", 0) == 500 for end in cut), cut
     await asyncio.to_thread(process.wait)
     assert time.monotonic() - began < 8
-    [record] = platform.database.records().values()
-    assert (record.state, record.usage_source) == ("cancelled", "counted")
-    assert record.output_tokens > 0
-    assert record.cost_nano
+    records = platform.database.records().values()
+    assert Counter(record.door for record in records) == {"chat-completions": 6, "rest": 2}
+    assert {(record.state, record.usage_source) for record in records} == {("cancelled", "counted")}
+    assert sum(record.output_tokens > 0 for record in records) == 6, "all streams"
+    assert all(record.cost_nano for record in records)
     assert platform.journal_files() == set()
+
+
+async def test_a_socket_of_a_stopping_gateway_is_closed_and_its_chat_is_billed_for_what_came(
+    platform: Platform, demo_provider: DemoProvider, session: aiohttp.ClientSession
+) -> None:
+    process = platform.gateway()
+    caller = Gateway(process.url, session, platform.key)
+    async with opened_socket(caller) as socket:
+        await socket.send_str(chat_message("[[tokens=2000]] [[pace=20]]"))
+        frames = [json.loads(await socket.receive_str(timeout=10)) for _ in range(6)]
+        assert frames[-1]["type"] == "delta"
+        process.ask_to_stop()
+        while (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+            pass
+        assert socket.close_code == aiohttp.WSCloseCode.SERVICE_RESTART
+    await asyncio.to_thread(process.wait)
+    [record] = platform.database.records().values()
+    assert (record.door, record.state, record.usage_source) == ("websocket", "cancelled", "counted")
+    assert record.output_tokens > 0
+    assert platform.journal_files() == set()
+    assert "Traceback" not in process.text
 
 
 async def test_the_neighbour_adopts_a_killed_gateways_requests_within_two_seconds(
@@ -157,7 +185,7 @@ async def test_the_neighbour_adopts_a_killed_gateways_requests_within_two_second
     victims = Gateway(victim.url, session, shared_platform.key)
     answered = await chats(victims, 20)
     billed = demo_provider.bills().keys()
-    tasks = await streams_under_way(victims, demo_provider, 40, SLOW)
+    tasks = await under_way(demo_provider, *streams(victims, 40, SLOW))
     victim.kill()
     began = time.monotonic()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -327,24 +355,23 @@ async def test_nothing_is_lost_when_the_server_of_the_database_freezes_and_crash
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", postgres.url)
     installation = Installation.make(Database.create(tmp_path), tmp_path, demo_provider)
-    platform = Platform.make(installation, tmp_path)
-    process = platform.gateway()
-    caller = Gateway(process.url, session, platform.key)
-    replies: list[Reply] = []
-    for _ in range(3):
-        with frozen(postgres.process.pid, *children_of(postgres.process.pid)):
+    with closing(Platform.make(installation, tmp_path)) as platform:
+        process = platform.gateway()
+        caller = Gateway(process.url, session, platform.key)
+        replies: list[Reply] = []
+        for _ in range(3):
+            with frozen(postgres.process.pid, *children_of(postgres.process.pid)):
+                replies += await chats_for(caller, seconds=3)
+                assert process.probe() == 200
+            replies += await chats_for(caller, seconds=1)
+            crash(postgres)
             replies += await chats_for(caller, seconds=3)
             assert process.probe() == 200
-        replies += await chats_for(caller, seconds=1)
-        crash(postgres)
-        replies += await chats_for(caller, seconds=3)
-        assert process.probe() == 200
-        start_again(postgres)
-        replies += await chats_for(caller, seconds=1)
-    assert all_answered(replies)
-    wait_until(lambda: ids(replies) <= platform.database.records().keys(), within_s=10, what="all records")
-    assert len(platform.database.records()) == len(replies)
-    platform.close()
+            start_again(postgres)
+            replies += await chats_for(caller, seconds=1)
+        assert all_answered(replies)
+        wait_until(lambda: ids(replies) <= platform.database.records().keys(), within_s=10, what="all records")
+        assert len(platform.database.records()) == len(replies)
 
 
 def children_of(pid: int) -> list[int]:
@@ -394,12 +421,20 @@ async def test_daphne_serves_chats_and_sockets_too(shared_platform: Platform, se
     wait_until(lambda: expected <= shared_platform.database.records().keys(), within_s=5, what="records")
 
 
+def opened_socket(caller: Gateway) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+    url, headers = caller.url.replace("http", "ws") + "/ws/chat/", {"authorization": f"Bearer {caller.key}"}
+    return caller.session.ws_connect(url, headers=headers)
+
+
+def chat_message(text: str) -> str:
+    return json.dumps({"type": "chat", "id": "1", "persona": "chatbot", "messages": user(text)})
+
+
 async def socket_chat(caller: Gateway) -> list[dict[str, Any]]:
     """One chat over a WebSocket; all frames, the greeting first."""
-    url, headers = caller.url.replace("http", "ws") + "/ws/chat/", {"authorization": f"Bearer {caller.key}"}
     frames: list[dict[str, Any]] = []
-    async with caller.session.ws_connect(url, headers=headers) as socket:
-        await socket.send_str(json.dumps({"type": "chat", "id": "1", "persona": "chatbot", "messages": user("Hello")}))
+    async with opened_socket(caller) as socket:
+        await socket.send_str(chat_message("Hello"))
         while not frames or frames[-1]["type"] not in {"done", "error"}:
             frames.append(json.loads(await socket.receive_str(timeout=10)))
     return frames

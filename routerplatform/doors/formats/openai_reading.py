@@ -3,6 +3,7 @@
 Source: OpenAI API reference, Chat Completions: create (2026-11).
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -21,9 +22,10 @@ from providers.domain.types import (
     ToolChoice,
     ToolResultPart,
 )
+from providers.wires.protocol import UnsupportedFeature
 from routerplatform.gateway.errors import InvalidRequest
 
-# Knobs that shape the answer's style and that other wires do not have: dropped, and named in a header.
+# Knobs that shape the answer's style and that other wires do not have: dropped.
 TUNING_KNOBS = frozenset(
     {"frequency_penalty", "presence_penalty", "logit_bias", "seed", "service_tier", "store", "metadata", "verbosity"}
 )
@@ -39,7 +41,7 @@ class FunctionIn(Struct):
 
 
 class ToolIn(Struct):
-    function: FunctionIn
+    function: FunctionIn | None = None
     type: str = "function"
 
 
@@ -73,23 +75,23 @@ class Known(Struct):
 def read_conversation(fields: dict[str, Raw]) -> Conversation:
     """All of a request, free of its wire.
 
-    :raises InvalidRequest: a part that cannot be read, or a feature that only OpenAI's wire has; `param` names it.
+    :raises InvalidRequest: a part that cannot be read; `param` names it.
+    :raises UnsupportedFeature: a feature that only OpenAI's wire has.
     """
     try:
         known = msgspec.json.decode(msgspec.json.encode(fields), type=Known)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"{error}.") from error
+        raise wrong_field(error) from error
+    except RecursionError as error:
+        raise InvalidRequest("The body is nested too deeply.") from error
     for name in ONLY_ON_OPENAI:
         if name in fields and bytes(fields[name]) not in {b"null", b"false", b"[]"}:
-            raise InvalidRequest(f"“{name}” works only with an OpenAI model; this route leads elsewhere.", param=name)
+            raise UnsupportedFeature(name)
     if known.n not in {None, 1}:
-        raise InvalidRequest("“n” above 1 works only with an OpenAI model; this route leads elsewhere.", param="n")
+        raise UnsupportedFeature("n")
     return Conversation(
         messages=tuple(_message(message, i) for i, message in enumerate(known.messages)),
-        tools=tuple(
-            Tool(tool.function.name, tool.function.description or "", tool.function.parameters)
-            for tool in known.tools or ()
-        ),
+        tools=tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(known.tools or ())),
         tool_choice=_tool_choice(known.tool_choice),
         parallel_tool_calls=known.parallel_tool_calls,
         response_format=_format(known.response_format),
@@ -102,6 +104,15 @@ def read_conversation(fields: dict[str, Raw]) -> Conversation:
     )
 
 
+def wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
+    """A field of the wrong type, or one that is missing: `param` is the path to it."""
+    text = str(error)
+    where = re.search(r"`\$\.?([^`]*)`", text)
+    missing = re.search(r"required field `(\w+)`", text)
+    param = ".".join(part for part in (where[1] if where else "", missing[1] if missing else "") if part)
+    return InvalidRequest(text.replace("`", "“", 1).replace("`", "”", 1) + ".", param=param or None)
+
+
 def _message(message: dict[str, Any], index: int) -> Message:
     where = f"messages[{index}]"
     role, content = message.get("role"), message.get("content")
@@ -111,8 +122,10 @@ def _message(message: dict[str, Any], index: int) -> Message:
     if role not in ROLES:
         raise InvalidRequest(f"“{role}” is not a role.", param=f"{where}.role")
     parts = _parts(content, where)
-    calls = tuple(_tool_call(call, where) for call in message.get("tool_calls") or ())
-    return Message(ROLES[role], parts + calls)
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise InvalidRequest("“tool_calls” must be a list.", param=f"{where}.tool_calls")
+    return Message(ROLES[role], parts + tuple(_tool_call(call, where) for call in calls))
 
 
 def _parts(content: Any, where: str) -> tuple[Part, ...]:
@@ -129,10 +142,10 @@ def _part(part: Any, where: str) -> Part:
             return TextPart(str(part.get(kind) or ""))
         case {"type": "image_url", "image_url": {"url": str(url)}} | {"type": "image_url", "image_url": str(url)}:
             return _image(url, where)
+        case {"type": "image_url"}:
+            raise InvalidRequest("An image needs a “url”.", param=where)
         case {"type": str(kind)}:
-            raise InvalidRequest(
-                f"“{kind}” parts work only with an OpenAI model; this route leads elsewhere.", param=where
-            )
+            raise UnsupportedFeature(kind)
     raise InvalidRequest("A content part needs a “type”.", param=where)
 
 
@@ -146,15 +159,30 @@ def _image(url: str, where: str) -> ImagePart:
     return ImagePart(media_type=media_type, data=data)
 
 
+def _tool(tool: ToolIn, where: str) -> Tool:
+    if tool.type != "function":
+        raise UnsupportedFeature(f"{tool.type} tools")
+    if tool.function is None:
+        raise InvalidRequest("A tool needs a “function”.", param=f"{where}.function")
+    return Tool(tool.function.name, tool.function.description or "", tool.function.parameters)
+
+
 def _tool_call(call: Any, where: str) -> ToolCallPart:
     match call:
-        case {"id": str(call_id), "function": {"name": str(name), **function}}:
-            return ToolCallPart(call_id, name, str(function.get("arguments") or "{}"))
-    raise InvalidRequest("A tool call needs an id and a function with a name.", param=f"{where}.tool_calls")
+        case {"id": str(call_id), "function": {"name": str(name), "arguments": str(arguments)}}:
+            return ToolCallPart(call_id, name, arguments or "{}")
+        case {"id": str(call_id), "function": {"name": str(name), **rest}} if rest.get("arguments") is None:
+            return ToolCallPart(call_id, name, "{}")
+    raise InvalidRequest(
+        "A tool call needs an id and a function with a name, and its arguments as JSON text.",
+        param=f"{where}.tool_calls",
+    )
 
 
 def _plain_text(content: Any, where: str) -> str:
     parts = _parts(content, where)
+    if any(isinstance(part, ImagePart) for part in parts):
+        raise UnsupportedFeature("an image in a tool result")
     return "".join(part.text for part in parts if isinstance(part, TextPart))
 
 

@@ -51,7 +51,7 @@ class Command(BaseCommand):
             demo_port = None if options["no_demo"] else usable_demo_port()
             redis_url = "" if options["no_redis"] else settings.REDIS_URL or own_valkey(stack, console)
             if not redis_url:
-                console.line("", "Running without Redis: limits and live updates are per process.")
+                console.line("", "Running without Redis: background work is queued in files.")
             env = {"LOG_LEVEL": "WARNING", **os.environ}
             env |= {"REDIS_URL": redis_url, "PORT": str(port), "PYTHONUNBUFFERED": "1"}
             env["DEMO_PROVIDER_PORT"] = str(demo_port or settings.DEMO_PROVIDER_PORT)
