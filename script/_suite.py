@@ -80,6 +80,7 @@ def environment(*, fast: bool) -> Iterator[dict[str, str]]:
     folder = Path(tempfile.mkdtemp(prefix="router-test-"))
     folder.chmod(0o711)  # PostgreSQL may have to run as another user; everything below is as closed as it wants to be
     env = {**os.environ, **fresh_secrets(), **dict.fromkeys(VENDOR_KEYS, ""), "DATA_DIR": str(folder / "data")}
+    env["READ_DOTENV"] = "false"  # a developer's own settings must not decide what the tests find
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if fast:
