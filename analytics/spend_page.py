@@ -80,11 +80,16 @@ def sort_of(query: Mapping[str, str]) -> str:
     return asked if asked.removeprefix("-") in SORTS else DEFAULT_SORT
 
 
-def lines(rows: list[SpendShare], *, by: Dimension, sort: str, sight: Sight, period: Period) -> list[Line]:
-    # The chart sums up what has no colour of its own in the last one.
-    tones = {row.value: min(tone, MAX_SERIES) for tone, row in enumerate(rows, 1)} if by == "team" else {}
+def lines(
+    rows: list[SpendShare], *, by: Dimension, sort: str, chart: StackedBars, sight: Sight, period: Period
+) -> list[Line]:
+    """The rows in order, teams in their colours of `chart`, which sums up in the last one what has none of its own."""
+    tones = {series.key: series.tone for series in chart.legend}
     ranked = sorted(rows, key=SORTS[sort.removeprefix("-")], reverse=sort.startswith("-"))
-    return [Line(row, _href(row, by, sight, period), tones.get(row.value, 0)) for row in ranked]
+    return [
+        Line(row, _href(row, by, sight, period), tones.get(str(row.value), MAX_SERIES) if by == "team" else 0)
+        for row in ranked
+    ]
 
 
 def _href(row: SpendShare, by: Dimension, sight: Sight, period: Period) -> str:

@@ -11,4 +11,7 @@ urlpatterns = [
     path("providers/check/", views.check_now, name="check-now"),
     path("requests/", views.request_log, name="requests"),
     path("requests/<uuid:request_id>/", views.one_request, name="request"),
+    path("keys/", views.key_list, name="keys"),
+    path("keys/new/", views.new_key, name="new-key"),
+    path("keys/<int:key_id>/revoke/", views.revoke_key, name="revoke-key"),
 ]

@@ -1,22 +1,24 @@
-"""The dashboards: spend per team, providers, the request log. Every page shows only the reader's own teams."""
+"""The dashboards: spend per team, providers, the request log, keys. Every page shows only the reader's own teams."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from kombu.exceptions import OperationalError
 
-from analytics import request_page, spend_page
+from analytics import keys_page, request_page, spend_page
 from analytics.exports import Cell, cost_cell, csv_response
 from analytics.models import UsageState
 from analytics.periods import PRESETS, Period, period_of
@@ -34,7 +36,10 @@ from analytics.selectors import (
 from analytics.sight import Sight, sight_of
 from providers.models import CatalogueModel, Provider
 from providers.tasks import check_providers
-from routing.models import Persona, VirtualKey
+from routing.access import access_key, can_issue_keys, teams_with_keys_by
+from routing.forms import KeyForm
+from routing.models import Persona, RoutingPolicy, VirtualKey
+from routing.services import key_issue, key_revoke
 
 ROWS_PER_PAGE = 50
 SUM_COLUMNS = (
@@ -69,7 +74,9 @@ def spend(request: HttpRequest) -> HttpResponseBase:
         "sort": spend_page.sort_of(request.GET),
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
-    context["lines"] = spend_page.lines(context["shares"], by=by, sort=context["sort"], sight=sight, period=period)
+    context["lines"] = spend_page.lines(
+        context["shares"], by=by, sort=context["sort"], chart=context["chart"], sight=sight, period=period
+    )
     return render(request, "dashboards/spend.html", context)
 
 
@@ -114,7 +121,8 @@ def _spend_csv(request: HttpRequest, *, sight: Sight, period: Period, by: Dimens
 
 
 def _sums(row: Any) -> list[Cell]:
-    return [*(getattr(row, name) for name in SUM_COLUMNS), cost_cell(row.cost_nano)]
+    is_unknown = row.requests > 0 and row.unpriced == row.requests  # not a single price: no sum, least of all 0
+    return [*(getattr(row, name) for name in SUM_COLUMNS), cost_cell(None if is_unknown else row.cost_nano)]
 
 
 # --- providers ----------------------------------------------------------------------------------------------------
@@ -169,7 +177,7 @@ def request_log(request: HttpRequest) -> HttpResponseBase:
         "is_first": before is None,
         "filters": filters,
         "is_filtered": filters != RequestFilters(),
-        "choices": _choices(sight),
+        "choices": _choices(sight, filters),
         "sight": sight,
         "period": period,
         "presets": PRESETS,
@@ -179,16 +187,24 @@ def request_log(request: HttpRequest) -> HttpResponseBase:
     return render(request, "dashboards/requests.html", context)
 
 
-def _choices(sight: Sight) -> dict[str, Any]:
+def _choices(sight: Sight, filters: RequestFilters) -> dict[str, Any]:
     """What the filters offer, from the configuration: it is small, the log is not."""
     keys = VirtualKey.objects.select_related("team").order_by("team__name", "name")
+    models = CatalogueModel.objects.filter(deployments__isnull=False).distinct().values_list("name", flat=True)
     return {
         "states": UsageState.choices,
-        "models": CatalogueModel.objects.filter(deployments__isnull=False).distinct().values_list("name", flat=True),
-        "providers": Provider.objects.values_list("name", flat=True),
-        "personas": Persona.objects.values_list("slug", flat=True),
+        "models": _offered(models, filters.model),
+        "providers": _offered(Provider.objects.values_list("name", flat=True), filters.provider),
+        "personas": _offered(Persona.objects.values_list("slug", flat=True), filters.persona),
+        "policies": _offered(RoutingPolicy.objects.values_list("name", flat=True), filters.policy),
         "virtual_keys": keys if sight.team_ids is None else keys.filter(team_id__in=sight.team_ids),
     }
+
+
+def _offered(names: Iterable[str], chosen: str) -> list[str]:
+    """With the one that is in force, though it is configured no more: a form must not say “All” then."""
+    known = list(names)
+    return [*known, chosen] if chosen and chosen not in known else known
 
 
 def _cell(value: Any) -> Cell:
@@ -214,3 +230,73 @@ def one_request(request: HttpRequest, request_id: UUID) -> HttpResponse:
         "playground": request_page.playground_href(record, sight.slug_of(record.team_id)),
     }
     return render(request, "dashboards/request.html", context)
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------
+
+
+@require_GET
+@never_cache
+@login_required
+def key_list(request: HttpRequest) -> HttpResponse:
+    """The keys of the reader's teams. Who may issue and revoke them is told so by the buttons."""
+    now = timezone.now()
+    sight = sight_of(request.user, request.GET)
+    page = Paginator(keys_page.keys_seen(sight), keys_page.KEYS_PER_PAGE).get_page(request.GET.get("page"))
+    managed = {team.pk: team.is_active for team in teams_with_keys_by(request.user)}
+    shown = [sight.chosen] if sight.chosen else sight.teams
+    context = {
+        "lines": keys_page.key_lines(list(page), managed=managed, now=now),
+        "page": page,
+        "may_issue": any(managed.get(team.pk) for team in shown),
+        "sight": sight,
+        "now": now,
+    }
+    return render(request, "dashboards/keys.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+@login_required
+def new_key(request: HttpRequest) -> HttpResponse:
+    """Issue a key. Its text is in the answer to the form and nowhere else: no session, message, cookie or address."""
+    now = timezone.now()
+    sight = sight_of(request.user, request.GET)
+    teams = teams_with_keys_by(request.user).filter(is_active=True, pk__in=[team.pk for team in sight.teams])
+    offered = list(teams)
+    if not offered:
+        raise PermissionDenied("Only the leads of a team issue its keys.")
+    chosen = sight.chosen if sight.chosen in offered else offered[0] if len(offered) == 1 else None
+    form = KeyForm(request.POST if request.method == "POST" else None, teams=teams, now=now, initial={"team": chosen})
+    if not form.is_valid():
+        return render(request, "dashboards/key_new.html", {"form": form})
+    wanted = form.cleaned_data
+    issued = key_issue(
+        team=wanted["team"],
+        name=wanted["name"],
+        by=cast(User, request.user),
+        scopes=wanted["scopes"],
+        expires_at=form.expires_at(),
+        allowed_models=wanted["allowed_models"],
+    )
+    context = {"key": issued.key, "secret": issued.secret, "base_url": request.build_absolute_uri("/v1")}
+    return render(request, "dashboards/key_issued.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+@login_required
+def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
+    """Ask first, then revoke. A key of another team is a 404 like an unknown one; a member's own team's is a 403."""
+    key = access_key(request.user, key_id)
+    if not can_issue_keys(request.user, key.team):
+        raise PermissionDenied("Only the leads of a team revoke its keys.")
+    now = timezone.now()
+    if request.method == "GET" and key.revoked_at is None:
+        [line] = keys_page.key_lines([key], managed={key.team_id}, now=now)
+        return render(request, "dashboards/key_revoke.html", {"key": key, "line": line, "now": now})
+    if request.method == "POST" and key_revoke(key=key, by=cast(User, request.user)):
+        messages.success(request, f"{key} is revoked. Requests with it are refused within 2 seconds.")
+    else:
+        messages.warning(request, f"{key} had been revoked before.")
+    return redirect("analytics:keys")

@@ -167,6 +167,14 @@ class CatalogueModel(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        if self.replaced_by_id is None:
+            return
+        if self.status != ModelStatus.RETIRED:
+            raise ValidationError({"replaced_by": "Only a retired model is replaced. Retire it, or leave this empty."})
+        if self.replaced_by_id == self.pk:
+            raise ValidationError({"replaced_by": "A model that replaces itself helps nobody. Choose another one."})
+
 
 class Deployment(models.Model):
     """A model at a provider: the unit that a route ends at."""
@@ -265,6 +273,14 @@ class Price(models.Model):
 
     def __str__(self) -> str:
         return f"{self.deployment or self.model} from {self.effective_from:%Y-%m-%d}"
+
+    def clean(self) -> None:
+        """The constraints of this table, in words for people."""
+        if (self.model_id is None) == (self.deployment_id is None):
+            raise ValidationError({"deployment": "A price is for a model or for a deployment: choose one of the two."})
+        others = Price.objects.filter(model=self.model_id, deployment=self.deployment_id, source=self.source)
+        if others.filter(effective_from=self.effective_from).exclude(pk=self.pk).exists():
+            raise ValidationError({"effective_from": "Another price of the same begins at this very moment."})
 
 
 class ProviderCheck(models.Model):

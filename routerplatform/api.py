@@ -16,7 +16,6 @@ from providers.selectors import provider_health
 from routerplatform.doors import schema
 from routerplatform.doors.rest import ChatView, GatewayView
 
-
 # Anyone may ask: what exactly is wrong, database addresses among it, stands in the log.
 PUBLIC_PROBLEM = "The configuration could not be refreshed; the log says why."
 

@@ -132,7 +132,8 @@ ADMIN_CONTENT_SECURITY_POLICY = {
 }
 
 # --- storage -----------------------------------------------------------------------------------------------------
-DATABASES: dict[str, Any] = {"default": env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'router.sqlite3'}")}
+DATABASE_URL: str = env.str("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'router.sqlite3'}"
+DATABASES: dict[str, Any] = {"default": env.db_url_config(DATABASE_URL)}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     # a file, not memory: only then do the threads of a test meet the locks that production has
@@ -150,17 +151,6 @@ CACHES: dict[str, Any] = {
         {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
         if REDIS_URL
         else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    ),
-}
-CHANNEL_LAYERS: dict[str, Any] = {
-    # socket_timeout=None: redis-py's default of 5 s ends an idle subscription, and with it the browser's socket.
-    "default": (
-        {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
-        }
-        if REDIS_URL
-        else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     ),
 }
 

@@ -5,7 +5,7 @@ from django.core.validators import slug_re
 from django.db.models import QuerySet
 from django.http import Http404
 
-from routing.models import Membership, Team, TeamRole
+from routing.models import Team, TeamRole, VirtualKey
 
 SEES_EVERYTHING = "analytics.view_usagerecord"
 
@@ -37,10 +37,27 @@ def access_team(user: User | AnonymousUser, slug: str) -> Team:
         raise Http404("No such team.") from None
 
 
-def can_issue_keys(user: User | AnonymousUser, team: Team) -> bool:
-    """Whether `user` may issue and revoke keys of `team`: its leads, and staff with the permission to add keys."""
+def access_key(user: User | AnonymousUser, key_id: int) -> VirtualKey:
+    """The key with this id, its team and people loaded.
+
+    :raises Http404: there is none, or it is of a team that `user` may not see: the two look alike.
+    """
+    keys = VirtualKey.objects.select_related("team", "created_by", "revoked_by")
+    try:
+        return keys.get(pk=key_id, team__in=teams_of(user))
+    except VirtualKey.DoesNotExist:
+        raise Http404("No such key.") from None
+
+
+def teams_with_keys_by(user: User | AnonymousUser) -> QuerySet[Team]:
+    """The teams whose keys `user` may issue and revoke: those they lead; all for staff who may add keys."""
     if not user.is_authenticated or not user.is_active:
-        return False
+        return Team.objects.none()
     if user.is_superuser or (user.is_staff and user.has_perm("routing.add_virtualkey")):
-        return True
-    return Membership.objects.filter(team=team, user=user, role=TeamRole.LEAD).exists()
+        return Team.objects.all()
+    return Team.objects.filter(memberships__user=user, memberships__role=TeamRole.LEAD)
+
+
+def can_issue_keys(user: User | AnonymousUser, team: Team) -> bool:
+    """Whether `user` may issue and revoke keys of `team`."""
+    return teams_with_keys_by(user).filter(pk=team.pk).exists()

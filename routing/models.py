@@ -1,5 +1,6 @@
 """Who may call and which model serves: teams, virtual keys, model aliases, policies, personas, the config revision."""
 
+from datetime import datetime
 from decimal import Decimal
 
 from django.conf import settings
@@ -223,6 +224,12 @@ class Persona(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        if self.slug == "auto":
+            raise ValidationError({"slug": "“auto” always means: let the policy decide."})
+        if self.is_active and self.policy_id is not None and not self.policy.is_active:
+            raise ValidationError({"policy": "This policy is switched off. Choose another, or switch it on first."})
+
 
 def validate_scopes(value: object) -> None:
     known = {scope.value for scope in Scope}
@@ -232,6 +239,15 @@ def validate_scopes(value: object) -> None:
 
 def default_scopes() -> list[str]:
     return [Scope.CHAT.value, Scope.MODELS.value]
+
+
+class KeyState(models.TextChoices):
+    """What a key is good for at a moment. Only an active one is let in."""
+
+    ACTIVE = "active", "Active"
+    EXPIRED = "expired", "Expired"
+    REVOKED = "revoked", "Revoked"
+    TEAM_OFF = "team_off", "Team off"
 
 
 class VirtualKey(models.Model):
@@ -275,6 +291,14 @@ class VirtualKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    def state_at(self, now: datetime) -> KeyState:
+        """Of several reasons to refuse it, the one that lasts longest."""
+        if self.revoked_at is not None:
+            return KeyState.REVOKED
+        if self.expires_at is not None and self.expires_at <= now:
+            return KeyState.EXPIRED
+        return KeyState.ACTIVE if self.team.is_active else KeyState.TEAM_OFF
 
 
 class ConfigRevision(models.Model):

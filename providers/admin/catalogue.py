@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, Prefetch, Q, QuerySet
+from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -24,6 +25,7 @@ from providers.admin.pages import (
     change_url,
     page_action,
 )
+from providers.admin.vendors import checked_along
 from providers.models import CatalogueModel, CostTier, Deployment, ModelStatus, Price, PriceSource
 from providers.selectors import price_rank
 
@@ -179,8 +181,14 @@ class CatalogueModelAdmin(PricedAdmin[CatalogueModel]):
         return number(model.deployments_on)  # type: ignore[attr-defined]  # annotated
 
 
+class DeploymentForm(ModelForm[Deployment]):
+    def _get_validation_exclusions(self) -> set[str]:
+        return checked_along(super()._get_validation_exclusions(), self.instance)  # type: ignore[misc]
+
+
 @admin.register(Deployment)
 class DeploymentAdmin(PricedAdmin[Deployment], SwitchableAdmin[Deployment]):
+    form = DeploymentForm
     priced_as = "deployment"
     list_display = ["__str__", "model", "state", "price_now", "expected_latency", "longest_answer"]
     list_select_related = ["provider", "model"]

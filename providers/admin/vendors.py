@@ -1,6 +1,7 @@
 """Pages of providers, their keys and their health checks."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
 from django.contrib import admin
@@ -39,6 +40,18 @@ class ProviderForm(ModelForm[Provider]):
     class Meta:
         widgets = {"allowed_networks": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
+    def clean_base_url(self) -> str:
+        """A path is put behind it, and it is shown to people: so no query, and no password."""
+        address: str = self.cleaned_data["base_url"]
+        url = urlsplit(address)
+        if address and url.scheme not in {"http", "https"}:
+            raise ValidationError("An address begins with https:// or http://.")
+        if url.username or url.password:
+            raise ValidationError("An address has no user name or password in it: a key is entered below.")
+        if url.query or url.fragment:
+            raise ValidationError("An address ends with its path: nothing with ? or # behind it.")
+        return address
+
     def clean_allowed_networks(self) -> str:
         networks = self.cleaned_data["allowed_networks"].split()
         try:
@@ -53,6 +66,12 @@ class ProviderForm(ModelForm[Provider]):
         if kind and not kind.base_url and not cleaned.get("base_url"):
             self.add_error("base_url", f"{kind.label} has no address of its own: enter the server's.")
         return cleaned
+
+
+def checked_along(left_out: set[str], row: Model) -> set[str]:
+    """What a form need not look at. The provider of a row is only shown, yet names are unique at each provider:
+    without it the form is content and the database is not."""
+    return left_out if row._state.adding else left_out - {"provider"}
 
 
 class ProviderKeyForm(ModelForm[ProviderKey]):
@@ -78,6 +97,9 @@ class ProviderKeyForm(ModelForm[ProviderKey]):
     def clean_secret(self) -> str:
         secret: str = self.cleaned_data["secret"]
         return clean_secret(secret) if secret else ""
+
+    def _get_validation_exclusions(self) -> set[str]:
+        return checked_along(super()._get_validation_exclusions(), self.instance)  # type: ignore[misc]
 
 
 def save_key(form: ModelForm[ProviderKey]) -> ProviderKey:

@@ -3,12 +3,12 @@
     server        routes, keys, the order of one request
     openai_wire   bytes of OpenAI's chat completions, both ways
     anthropic_wire  bytes of Anthropic's messages, both ways
-    exchange      what both wires share: Ask in, Reply out, Refusal
+    exchange      what both wires share: models, Ask in, Reply out, Refusal, the counting of tokens
     replies       Ask + Markers -> Reply: text, tool calls, limits, usage
-    answers       what a text answer says
+    answers       how a text answer is composed; json_answers: values for a JSON schema
+    texts/        the words: TOML files for whoever wants to edit them
     markers       `[[name=value]]` in the last user message steers faults, pace and content
-    playback      a Reply in time: first byte, pace, cut, hang
-    bills         the provider's own count, to compare a ledger with
+    playback      a Reply in time: first byte, pace, cut, hang; and the provider's own bills, to compare a ledger with
 
 Nothing here knows the platform: it could be anyone's server. Guide: docs/demo-provider.md
 """

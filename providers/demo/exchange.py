@@ -1,53 +1,52 @@
 """What both wires share: an Ask comes in, a Reply goes out, a Refusal is the other way to end.
 
-A wire turns bytes into an Ask and a Reply into bytes; what is decided in between knows no wire.
+A wire turns bytes into an Ask and a Reply into bytes; what is decided in between knows no wire. The served models, the
+reading of bodies and the counting of tokens are here because both wires need them.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-from providers.demo.catalogue import DemoModel, WireName
+from msgspec import DecodeError, Struct, ValidationError
+from msgspec.json import Decoder, encode
 
 JsonObject = Mapping[str, Any]
+WireName = Literal["openai", "anthropic"]
+Length = Literal["terse", "middle", "long"]  # how much a model likes to say
+Finish = Literal["stop", "length", "tool_calls", "content_filter"]
+T = TypeVar("T")
 
 
-class Refusal(Exception):
-    """The request ends with an error status. `code` and `param` are shown where the wire has such fields."""
+class DemoModel(NamedTuple):
+    """One model; its times hold at pace factor 1."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str = "",
-        *,
-        code: str | None = None,
-        param: str | None = None,
-        retry_after_s: float | None = None,
-        html: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message  # empty: the vendor's own words for this status and code
-        self.code = code
-        self.param = param
-        self.retry_after_s = retry_after_s
-        self.html = html
+    id: str
+    label: str
+    wire: WireName
+    length: Length
+    first_token_ms: float
+    token_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
-    name: str
-    parameters: JsonObject
+_ROWS = (
+    DemoModel("demo-swift", "Demo Swift", "openai", "terse", 60, 8),
+    DemoModel("demo-balanced", "Demo Balanced", "openai", "middle", 150, 12),
+    DemoModel("demo-deep", "Demo Deep", "openai", "long", 400, 25),
+    DemoModel("demo-sage", "Demo Sage", "anthropic", "long", 150, 12),
+    DemoModel("demo-sage-mini", "Demo Sage Mini", "anthropic", "terse", 60, 8),
+)
+MODELS = {model.id: model for model in _ROWS}
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True, kw_only=True):
     """One request, free of any wire. `prompt` is the text of the last user message, markers included.
 
     `history` holds the user's earlier texts, `tool_results` what tools answered since the model last spoke.
     `schema` is None without JSON mode and empty for JSON of any shape. `digest` is the hash of the body.
     `forced_tool` is a tool's name, "" for any tool, None when the model may choose; `may_call` False forbids tools.
+    `tools` are the parameters of each by its name.
     """
 
     model: DemoModel
@@ -60,7 +59,7 @@ class Ask:
     images: int = 0
     limit: int | None = None
     stops: tuple[str, ...] = ()
-    tools: tuple[Tool, ...] = ()
+    tools: Mapping[str, JsonObject] = {}
     tool_results: tuple[str, ...] = ()
     may_call: bool = True
     forced_tool: str | None = None
@@ -69,40 +68,62 @@ class Ask:
     include_usage: bool = True
 
 
-class Finish(StrEnum):
-    STOP = "stop"
-    LENGTH = "length"
-    TOOL_CALLS = "tool_calls"
-    CONTENT_FILTER = "content_filter"
+@dataclass(eq=False)
+class BadField(ValueError):
+    """A field of the wrong shape: `path` like `messages[0].role`, empty for the body, None when it is no JSON."""
+
+    path: str | None
+    what: str
+    missing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TextPiece:
-    text: str
+_PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`")
 
 
-@dataclass(frozen=True, slots=True)
-class ToolPiece:
-    """The beginning of tool call `index`."""
-
-    index: int
-    id: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ArgumentsPiece:
-    """More of the JSON text of tool call `index`."""
-
-    index: int
-    text: str
+def read_body(body: bytes, decoder: Decoder[T]) -> T:
+    """The JSON in `body` as a typed value; raises BadField."""
+    try:
+        return decoder.decode(body)
+    except ValidationError as error:
+        raise bad_field(str(error)) from None
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise BadField(None, str(error)) from None
+    except RecursionError:
+        raise BadField(None, "it is nested too deep") from None
 
 
-Piece = TextPiece | ToolPiece | ArgumentsPiece  # each is one output token
+def bad_field(text: str) -> BadField:
+    """Where and what, from the text of a ValidationError."""
+    match = _PLACE.fullmatch(text)
+    what, path = (match["what"], match["path"] or "") if match else (text, "")
+    if missing := _MISSING.fullmatch(what):
+        return BadField(f"{path}.{missing['field']}".lstrip("."), what, missing=True)
+    return BadField(path.lstrip("."), what)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+@dataclass(eq=False)
+class Refusal(Exception):
+    """The request ends with an error status. `code` and `param` are shown where the wire has such fields."""
+
+    status: int
+    message: str = ""  # empty: the vendor's own words for this status and code
+    code: str | None = None
+    param: str | None = None
+    retry_after_s: float | None = None
+    html: bool = False
+
+
+class Piece(NamedTuple):
+    """One output token: of the text, or of tool call number `call`: its `id` and `name` first, then its arguments."""
+
+    text: str = ""
+    call: int | None = None
+    id: str = ""
+    name: str = ""
+
+
+class Usage(NamedTuple):
     """Tokens in disjoint input buckets; `reasoning_tokens` is part of `output_tokens`."""
 
     input_tokens: int
@@ -112,8 +133,7 @@ class Usage:
     reasoning_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """A whole answer before it is played. `digest` names it; `created` is a Unix time."""
 
     model: DemoModel
@@ -128,52 +148,64 @@ class Reply:
     show_done: bool
 
     def text(self) -> str:
-        return "".join(piece.text for piece in self.pieces if isinstance(piece, TextPiece))
+        return "".join(piece.text for piece in self.pieces if piece.call is None)
 
-    def tool_calls(self) -> list[tuple[ToolPiece, str]]:
+    def tool_calls(self) -> list[tuple[Piece, str]]:
         """Each tool call with the JSON text of its arguments (cut short when the limit fell into it)."""
-        texts: dict[int, list[str]] = {}
-        for piece in self.pieces:
-            if isinstance(piece, ArgumentsPiece):
-                texts.setdefault(piece.index, []).append(piece.text)
-        heads = [piece for piece in self.pieces if isinstance(piece, ToolPiece)]
-        return [(head, "".join(texts.get(head.index, []))) for head in heads]
+        heads = [piece for piece in self.pieces if piece.name]
+        return [(head, "".join(piece.text for piece in self.pieces if piece.call == head.call)) for head in heads]
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One server-sent event; `tokens` is 1 when it carries a piece of the answer, else 0."""
-
-    data: bytes
-    tokens: int = 0
+Frame = tuple[bytes, int]  # one server-sent event, and how many tokens are in it: 1 for a piece, else 0
 
 
 class Wire(Protocol):
     """A vendor's protocol. The wires are modules; everything in them is pure."""
 
-    NAME: WireName
     REQUEST_ID_HEADER: str
+    GARBAGE: bytes  # an event whose JSON is cut in the middle
+    MODEL_LIST: dict[str, Any]
 
-    def read_ask(self, body: bytes) -> Ask:
-        """The request in `body`; raises Refusal with 400 or 404."""
-
-    def body_of(self, reply: Reply) -> JsonObject:
-        """The reply in one piece."""
-
-    def frames_of(self, reply: Reply) -> Iterator[Frame]:
-        """The reply as a stream, from the first event to the last."""
-
+    def read_ask(self, body: bytes) -> Ask: ...  # raises Refusal with 400 or 404
+    def body_of(self, reply: Reply) -> JsonObject: ...
+    def frames_of(self, reply: Reply) -> Iterator[Frame]: ...
     def error_body(self, refusal: Refusal, request_id: str) -> JsonObject: ...
+    def error_frame(self, request_id: str) -> bytes: ...  # an error after the stream began
+    def key_refusal(self, key: str) -> Refusal: ...  # `key` may be empty
 
-    def error_frame(self, request_id: str) -> bytes:
-        """An error after the stream began."""
 
-    def garbage_frame(self) -> bytes:
-        """An event whose JSON is cut in the middle."""
+# Words, digits and punctuation, about four characters of English a token. Every character belongs to exactly one token
+# and no token looks ahead, so a prefix of the tokens of a text are the tokens of that prefix: what was streamed can be
+# counted again. No text has more tokens than UTF-8 bytes.
+_TOKEN = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"  # one for each Chinese, Japanese or Korean character
+    r"| ?[A-Za-z]{1,7}"
+    r"| ?[^\W\d_]{1,3}"  # letters of other alphabets
+    r"|\d{1,3}"
+    r"| ?(?:[^\w\s]|_){1,3}"
+    r"|\s{1,8}"
+)
+MESSAGE_TOKENS = 4
+REPLY_TOKENS = 3
+IMAGE_TOKENS = 85  # what OpenAI counts for one low-detail image
 
-    def key_refusal(self, key: str) -> Refusal:
-        """Why `key` is refused; it may be empty."""
 
-    def model_list(self) -> JsonObject: ...
+def tokenize(text: str) -> list[str]:
+    """The tokens of `text`; joined they are `text` again."""
+    return _TOKEN.findall(text)
 
-    def model_row(self, model: DemoModel) -> JsonObject: ...
+
+def count(text: str) -> int:
+    return len(_TOKEN.findall(text))
+
+
+def count_prompt(texts: Iterable[str], values: Iterable[Any], *, messages: int, images: int) -> int:
+    """Input tokens of a conversation: its texts, the JSON of `values`, the framing of its messages, its pictures.
+
+    Raises BadField when a value is nested so deep that it was just read, but cannot be written from here.
+    """
+    try:
+        counted = sum(map(count, texts)) + sum(count(encode(value).decode()) for value in values)
+    except RecursionError:
+        raise BadField("", "it is nested too deep") from None
+    return REPLY_TOKENS + MESSAGE_TOKENS * messages + IMAGE_TOKENS * images + counted

@@ -1,25 +1,82 @@
-"""Plays a Reply in time: first byte, pace, and the faults that happen on the way."""
+"""Plays a Reply in time, with the faults that happen on the way, and keeps the provider's own bill of it.
+
+One bill for each request that began to cost, to compare a gateway's ledger with.
+"""
 
 import asyncio
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from aiohttp import web
+from msgspec import Struct
 
-from providers.demo.bills import Bill, BillState
-from providers.demo.exchange import Frame
+from providers.demo.exchange import DemoModel, Frame, Usage
 from providers.demo.markers import Markers
 
+KEPT = 100_000
 FLUSH_BYTES = 16_384
 HANG_S = 3_600.0
+# cancelled: the client left; cut: the connection was dropped on purpose; failed: an error after the stream began
+BillState = Literal["open", "completed", "cancelled", "cut", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds until the first byte, and from token to token."""
+class Bill(Struct):
+    """`request_id` is the caller's `x-request-id`, else the provider's own id. Input tokens are disjoint buckets."""
 
-    first_byte_s: float
-    token_s: float
+    request_id: str
+    model: str
+    input_tokens: int
+    cache_read_input_tokens: int
+    cache_creation_input_tokens: int
+    output_tokens: int = 0
+    state: BillState = "open"
+
+
+_COUNTED = [name for name in Bill.__struct_fields__ if name.endswith("_tokens")]
+
+
+class Bills:
+    """The last bills and the sums of all; sums hold closed bills only."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._bills: deque[Bill] = deque(maxlen=kept)
+        self._sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._open = 0
+        self._open_streams = 0
+        self.requests = 0
+        self.refused = 0
+
+    @contextmanager
+    def open(self, *, request_id: str, model: DemoModel, usage: Usage, stream: bool) -> Iterator[Bill]:
+        """A bill that is closed when the block is left; left without another state, the client went away."""
+        bill = Bill(request_id, model.id, *usage[:3])
+        self._bills.append(bill)
+        self._open += 1
+        self._open_streams += stream
+        try:
+            yield bill
+        finally:
+            self._open -= 1
+            self._open_streams -= stream
+            if bill.state == "open":
+                bill.state = "cancelled"
+            self._sums[bill.model].update(requests=1, **{name: getattr(bill, name) for name in _COUNTED})
+
+    def rows(self, request_id: str | None = None) -> list[Bill]:
+        """Oldest first; with `request_id` only those of that request (one for each attempt)."""
+        return [bill for bill in self._bills if request_id in {None, bill.request_id}]
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "refused": self.refused,
+            "billed": sum(total["requests"] for total in self._sums.values()),
+            "open_requests": self._open,
+            "open_streams": self._open_streams,
+            "models": self._sums,
+        }
 
 
 class Player:
@@ -29,9 +86,11 @@ class Player:
     handler then, wherever it sleeps.
     """
 
-    def __init__(self, request: web.Request, *, timing: Timing, faults: Markers, bill: Bill, reasoning: int) -> None:
+    def __init__(
+        self, request: web.Request, *, times: tuple[float, float], faults: Markers, bill: Bill, reasoning: int
+    ) -> None:
         self._request = request
-        self._timing = timing
+        self._first_byte_s, self._token_s = times
         self._faults = faults
         self._bill = bill
         self._reasoning = reasoning  # hidden tokens, produced before the first visible one
@@ -42,9 +101,11 @@ class Player:
         ends = [at for at in (self._faults.cut, self._faults.hang) if at is not None and at <= tokens]
         produced = min(ends, default=tokens)
         try:
-            await self._sleep_until(self._timing.first_byte_s + self._timing.token_s * produced)
+            await self._sleep_until(produced)
         except asyncio.CancelledError:
-            self._bill.output_tokens = self._produced(produced)
+            passed = asyncio.get_running_loop().time() - self._began - self._first_byte_s
+            made = self._reasoning + min(produced, int(passed / max(self._token_s, 1e-9)))
+            self._bill.output_tokens = made if passed >= 0 else 0  # as much as was ready, though nothing was sent
             raise
         self._bill.output_tokens = self._reasoning + produced
         if self._faults.garbage is not None:
@@ -57,7 +118,7 @@ class Player:
             await response.write(body[: len(body) // 2])
             return await self._stop(response, produced)
         await response.write(body)
-        self._bill.state = BillState.COMPLETED
+        self._bill.state = "completed"
         return response
 
     async def play_stream(
@@ -66,33 +127,32 @@ class Player:
         """Sends frame after frame; what waits is sent before every pause."""
         response = web.StreamResponse(headers=headers)
         faults, sent, waiting = self._faults, 0, bytearray()
-        await self._sleep_until(self._timing.first_byte_s)
+        await self._sleep_until(0)
         self._bill.output_tokens = self._reasoning
         if 0 in {faults.cut, faults.hang}:
             return await self._stop(response, 0)
         await response.prepare(self._request)
-        garbage_at = faults.garbage
-        for frame in frames:
+        for data, tokens in frames:
             if sent in {faults.cut, faults.hang}:
                 await self._flush(response, waiting)
                 return await self._stop(response, sent)
             if sent == faults.error_in_stream:
                 await response.write(bytes(waiting) + error)
-                self._bill.state = BillState.FAILED
+                self._bill.state = "failed"
                 return response
-            if sent == garbage_at:
+            if sent == faults.garbage:
                 waiting += garbage
-                garbage_at = None
-            if frame.tokens and sent and self._timing.token_s:
+                garbage = b""
+            if tokens and sent and self._token_s:
                 await self._flush(response, waiting)
-                await self._sleep_until(self._timing.first_byte_s + self._timing.token_s * sent)
-            waiting += frame.data
-            sent += frame.tokens
-            self._bill.output_tokens += frame.tokens
+                await self._sleep_until(sent)
+            waiting += data
+            sent += tokens
+            self._bill.output_tokens += tokens
             if len(waiting) >= FLUSH_BYTES:
                 await self._flush(response, waiting)
         await self._flush(response, waiting)
-        self._bill.state = BillState.COMPLETED
+        self._bill.state = "completed"
         return response
 
     async def _flush(self, response: web.StreamResponse, waiting: bytearray) -> None:
@@ -101,25 +161,18 @@ class Player:
             waiting.clear()
         await asyncio.sleep(0)  # a write to a fast client never waits: let the others run
 
-    async def _sleep_until(self, offset_s: float) -> None:
-        """Sleeps until `offset_s` after the request came, so that late wake-ups do not add up."""
-        left = self._began + offset_s - asyncio.get_running_loop().time()
+    async def _sleep_until(self, tokens: int) -> None:
+        """Sleeps until so many tokens are made, by the time of the request, so that late wake-ups do not add up."""
+        made_at = self._began + self._first_byte_s + self._token_s * tokens
+        left = made_at - asyncio.get_running_loop().time()
         if left > 0:
             await asyncio.sleep(left)
-
-    def _produced(self, tokens: int) -> int:
-        """How many of `tokens` are ready by now, when nothing was sent yet."""
-        passed = asyncio.get_running_loop().time() - self._began - self._timing.first_byte_s
-        if passed < 0:
-            return 0
-        return self._reasoning + (min(tokens, int(passed / self._timing.token_s)) if self._timing.token_s else tokens)
 
     async def _stop(self, response: web.StreamResponse, sent: int) -> web.StreamResponse:
         """Drops the connection after `sent` tokens, or keeps it and says nothing more."""
         if sent == self._faults.hang:
             await asyncio.sleep(HANG_S)
-        self._bill.state = BillState.CUT
-        transport = self._request.transport
-        if transport is not None:
-            transport.close()
+        self._bill.state = "cut"
+        if self._request.transport is not None:
+            self._request.transport.close()
         return response

@@ -1,107 +1,121 @@
 """Ask + Markers -> Reply: what is said, which tools are called, where it ends, what it costs."""
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+
+import msgspec
 
 from providers.demo.answers import compose
-from providers.demo.exchange import ArgumentsPiece, Ask, Finish, Piece, Reply, TextPiece, ToolPiece, Usage
-from providers.demo.json_answers import json_answer
+from providers.demo.exchange import Ask, Finish, JsonObject, Piece, Reply, Usage, tokenize
+from providers.demo.json_answers import fill, json_answer
 from providers.demo.markers import Markers, without_markers
-from providers.demo.tokens import tokenize
-from providers.demo.tool_calls import choose_calls
 
+MOST_CALLS = 3
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    pieces: tuple[Piece, ...]
-    finish: Finish
-    stop_sequence: str | None = None
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+# "in Paris and Rome": the names behind a preposition, each worth a call of its own
+_PLACES = re.compile(r"\b(?:in|for|at|from|to)\s+((?:[A-Z][\w'-]*[ ,]*(?:and )?)+)")
+_VERBS = set("get set list find fetch search look lookup make create read the for by".split())
 
 
 def plan_reply(ask: Ask, markers: Markers, *, created: int) -> Reply:
     """The same ask gets the same reply, `created` aside."""
-    content = _content(ask, markers)
+    pieces, finish, stop = _content(ask, markers)
     reasoning = markers.reasoning
     if ask.limit is not None:
         reasoning = min(reasoning, ask.limit)
         room = ask.limit - reasoning
-        if len(content.pieces) > room:
-            content = _Content(content.pieces[:room], Finish.LENGTH)
-    if markers.finish:
-        content = _Content(content.pieces, Finish(markers.finish))
+        if len(pieces) > room:
+            pieces, finish, stop = pieces[:room], "length", None
     return Reply(
         model=ask.model,
         digest=ask.digest,
         created=created,
-        pieces=content.pieces,
-        finish=content.finish,
-        stop_sequence=content.stop_sequence,
-        usage=_usage(ask, markers, output=len(content.pieces) + reasoning, reasoning=reasoning),
+        pieces=tuple(pieces),
+        finish=markers.finish or finish,
+        stop_sequence=None if markers.finish else stop,
+        usage=_usage(ask, markers, output=len(pieces) + reasoning, reasoning=reasoning),
         show_usage=ask.include_usage and not markers.no_usage,
         show_finish=not markers.no_finish,
         show_done=not markers.no_done,
     )
 
 
-def _content(ask: Ask, markers: Markers) -> _Content:
-    said = markers.say is not None or markers.echo
-    calls = [] if said else choose_calls(ask, markers.tools)
-    if calls:
-        return _Content(_call_pieces(ask, calls), Finish.TOOL_CALLS)
-    tokens = _sized(_text(ask, markers), markers.tokens)
-    text, stop = _stopped("".join(tokens), ask.stops)
-    if stop is not None:
-        tokens = tokenize(text)
-    return _Content(tuple(TextPiece(token) for token in tokens), Finish.STOP, stop)
+def _usage(ask: Ask, markers: Markers, *, output: int, reasoning: int) -> Usage:
+    """Cached tokens are tokens of this prompt, so there are never more of them than it has."""
+    cached = min(markers.cached, ask.input_tokens)
+    written = min(markers.cache_write, ask.input_tokens - cached)
+    return Usage(ask.input_tokens - cached - written, cached, written, output, reasoning)
 
 
-def _call_pieces(ask: Ask, calls: list[tuple[str, str]]) -> tuple[Piece, ...]:
-    pieces: list[Piece] = []
-    for index, (name, arguments) in enumerate(calls):
-        seed = f"{ask.digest} {index}"
-        pieces.append(ToolPiece(index, f"call_{hashlib.sha256(seed.encode()).hexdigest()[:24]}", name))
-        pieces += [ArgumentsPiece(index, token) for token in tokenize(arguments)]
-    return tuple(pieces)
-
-
-def _text(ask: Ask, markers: Markers) -> str:
-    if markers.say is not None:
-        return markers.say
-    if markers.echo:
-        return without_markers(ask.prompt)
-    if ask.schema is not None:
-        return json_answer(ask)
-    return compose(ask)
+def _content(ask: Ask, markers: Markers) -> tuple[list[Piece], Finish, str | None]:
+    """The pieces, why they end, and the stop sequence that ended them."""
+    text = without_markers(ask.prompt) if markers.echo else ""
+    text = text if markers.say is None else markers.say
+    if markers.say is None and not markers.echo:
+        calls = choose_calls(ask, markers.tools)
+        if calls:
+            return _call_pieces(ask, calls), "tool_calls", None
+        text = compose(ask) if ask.schema is None else json_answer(ask)
+    tokens = _sized(text, markers.tokens)
+    text = "".join(tokens)
+    at, stop = min(((text.index(stop), stop) for stop in ask.stops if stop and stop in text), default=(None, None))
+    return [Piece(token) for token in (tokens if stop is None else tokenize(text[:at]))], "stop", stop
 
 
 def _sized(text: str, wanted: int | None) -> list[str]:
     """The tokens of `text`, repeated or cut to exactly `wanted`."""
     tokens = tokenize(text)
-    if wanted is None:
-        return tokens
-    if wanted > len(tokens):
-        rounds = wanted // max(1, len(tokens)) + 1
-        tokens = tokenize("\n\n".join([text or "demo"] * (rounds + 1)))
+    if wanted is not None and wanted > len(tokens):
+        rounds = wanted // max(1, len(tokens)) + 2
+        tokens = tokenize("\n\n".join([text or "demo"] * rounds))
     return tokens[:wanted]
 
 
-def _stopped(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
-    """`text` up to the first stop sequence in it, and that sequence."""
-    found = [(text.index(stop), stop) for stop in stops if stop and stop in text]
-    if not found:
-        return text, None
-    at, stop = min(found)
-    return text[:at], stop
+def choose_calls(ask: Ask, wanted: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(tool name, JSON text of its arguments) for each call; empty to answer in words.
+
+    A tool's answer at the end of the conversation is answered in words. Else tools are called that `[[tool=name]]`
+    wants (offered or not), that the request forces, or whose name the prompt speaks of.
+    """
+    if ask.tool_results:
+        return []
+    prompt = without_markers(ask.prompt)
+    if wanted:
+        return [_call(name, ask.tools.get(name, {}), prompt) for name in wanted]
+    if not ask.may_call or not ask.tools:
+        return []
+    name = ask.forced_tool if ask.forced_tool in ask.tools else _mentioned(ask.tools, prompt)
+    if name is None and ask.forced_tool is None:
+        return []
+    name = name or next(iter(ask.tools))
+    match = _PLACES.search(prompt)
+    places = [place.strip() for place in re.split(r",|\band\b", match[1]) if place.strip()] if match else []
+    several = ask.parallel_calls and len(places) > 1
+    prompts = [f"in {place}" for place in places[:MOST_CALLS]] if several else [prompt]
+    return [_call(name, ask.tools[name], prompt) for prompt in prompts]
 
 
-def _usage(ask: Ask, markers: Markers, *, output: int, reasoning: int) -> Usage:
-    """Cached tokens are tokens of this prompt, so there are never more of them than it has."""
-    cached = min(markers.cached, ask.input_tokens)
-    written = min(markers.cache_write, ask.input_tokens - cached)
-    return Usage(
-        input_tokens=ask.input_tokens - cached - written,
-        cache_read_input_tokens=cached,
-        cache_creation_input_tokens=written,
-        output_tokens=output,
-        reasoning_tokens=reasoning,
-    )
+def _call(name: str, parameters: JsonObject, prompt: str) -> tuple[str, str]:
+    arguments = fill(parameters, prompt) if parameters.get("properties") else {}
+    return name, msgspec.json.encode(arguments).decode()
+
+
+def _mentioned(names: Iterable[str], prompt: str) -> str | None:
+    """The name that has a telling word in the prompt: `get_weather` for "what is the weather?"."""
+    said = {word.lower() for word in _WORDS.findall(prompt)}
+    for name in names:
+        telling = {word.lower() for word in _WORDS.findall(name)} - _VERBS
+        if telling & said or name.lower() in prompt.lower():
+            return name
+    return None
+
+
+def _call_pieces(ask: Ask, calls: list[tuple[str, str]]) -> list[Piece]:
+    pieces: list[Piece] = []
+    for call, (name, arguments) in enumerate(calls):
+        seed = f"{ask.digest} {call}"
+        pieces.append(Piece("", call, f"call_{hashlib.sha256(seed.encode()).hexdigest()[:24]}", name))
+        pieces += [Piece(token, call) for token in tokenize(arguments)]
+    return pieces

@@ -1,11 +1,4 @@
-"""The demo provider's HTTP server.
-
-    POST /v1/chat/completions   OpenAI wire
-    POST /v1/messages           Anthropic wire
-    GET  /v1/models[/{id}]      both: Anthropic's shape when an `anthropic-version` header is present
-    GET  /health                {"status": "ok"}
-    GET  /demo/stats            requests, refusals, billed requests with token sums, open streams
-    GET  /demo/bills[?request_id=...]  one row for each request that cost something
+"""The demo provider's HTTP server: `build_app` has the routes, docs/demo-provider.md says what is behind each.
 
 Any key is good (`Authorization: Bearer ...` or `x-api-key`), but for none and for `demo-invalid`.
 """
@@ -13,7 +6,6 @@ Any key is good (`Authorization: Bearer ...` or `x-api-key`), but for none and f
 import asyncio
 import contextlib
 import hashlib
-import signal
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,11 +16,9 @@ import msgspec
 from aiohttp import web
 
 from providers.demo import anthropic_wire, openai_wire
-from providers.demo.bills import Bills
-from providers.demo.catalogue import MODELS
 from providers.demo.exchange import Ask, Refusal, Wire
-from providers.demo.markers import MarkerError, Markers, read_markers
-from providers.demo.playback import Player, Timing
+from providers.demo.markers import Markers, read_markers
+from providers.demo.playback import Bills, Player
 from providers.demo.replies import plan_reply
 
 DEFAULT_HOST = "127.0.0.1"
@@ -52,9 +42,8 @@ class Demo:
 
     def faults_for(self, ask: Ask, markers: Markers) -> Markers:
         """`markers`, without faults when `on` names other models or `times` is used up for this message."""
-        if markers.on and ask.model.id not in markers.on:
-            return markers.without_faults()
-        if markers.times is not None and self._times_seen(ask.prompt) > markers.times:
+        elsewhere = markers.on and ask.model.id not in markers.on
+        if elsewhere or (markers.times is not None and self._times_seen(ask.prompt) > markers.times):
             return markers.without_faults()
         return markers
 
@@ -65,13 +54,11 @@ class Demo:
             self.seen.popitem(last=False)
         return self.seen[key]
 
-    def timing(self, ask: Ask, faults: Markers) -> Timing:
-        """The markers' times as they stand, else the model's times the pace factor."""
-        delay, pace = faults.delay_s, faults.pace_ms
-        return Timing(
-            first_byte_s=ask.model.first_token_ms / 1000 * self.pace_factor if delay is None else delay,
-            token_s=ask.model.token_ms / 1000 * self.pace_factor if pace is None else pace / 1000,
-        )
+    def timing(self, ask: Ask, faults: Markers) -> tuple[float, float]:
+        """Seconds to the first byte and from token to token: by the markers, else the model's own times the factor."""
+        first_byte_s, token_s = (ms / 1000 * self.pace_factor for ms in (ask.model.first_token_ms, ask.model.token_ms))
+        first_byte_s = first_byte_s if faults.delay_s is None else faults.delay_s
+        return first_byte_s, token_s if faults.pace_ms is None else faults.pace_ms / 1000
 
 
 DEMO = web.AppKey("demo", Demo)
@@ -81,10 +68,10 @@ OWN_ID = web.RequestKey("own_id", str)
 def build_app(*, pace_factor: float = 1.0) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_refusals])
     app[DEMO] = Demo(pace_factor=pace_factor)
-    app.router.add_post("/v1/chat/completions", _chat_completions)
-    app.router.add_post("/v1/messages", _messages)
+    app.router.add_post("/v1/chat/completions", _answer)
+    app.router.add_post("/v1/messages", _answer)
     app.router.add_get("/v1/models", _models)
-    app.router.add_get("/v1/models/{id}", _model)
+    app.router.add_get("/v1/models/{id}", _models)
     app.router.add_get("/health", _health)
     app.router.add_get("/demo/stats", _stats)
     app.router.add_get("/demo/bills", _bills)
@@ -106,57 +93,32 @@ async def running(*, host: str = DEFAULT_HOST, port: int = 0, pace_factor: float
         await runner.cleanup()
 
 
-async def serve(*, host: str, port: int, pace_factor: float, announce: Callable[[str], None]) -> None:
-    """Serves until SIGINT or SIGTERM. `announce` gets the base URL once connections are accepted.
-
-    Raises OSError when the address is taken.
-    """
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends the loop by itself
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(host=host, port=port, pace_factor=pace_factor) as url:
-        announce(url)
-        await stop.wait()
-
-
-# --- answers --------------------------------------------------------------------------------------------------
-
-
-async def _chat_completions(request: web.Request) -> web.StreamResponse:
-    return await _answer(request, OPENAI)
-
-
-async def _messages(request: web.Request) -> web.StreamResponse:
-    return await _answer(request, ANTHROPIC)
-
-
-async def _answer(request: web.Request, wire: Wire) -> web.StreamResponse:
+async def _answer(request: web.Request) -> web.StreamResponse:
     """One request from key to last byte."""
-    demo = request.app[DEMO]
+    demo, wire, request_id = request.app[DEMO], _wire_of(request), _own_id(request)
     demo.bills.requests += 1
-    request_id = _own_id(request)
     _check_key(request, wire)
     if wire is ANTHROPIC and anthropic_wire.VERSION_HEADER not in request.headers:
         raise Refusal(400, "anthropic-version: header is required")
     ask = wire.read_ask(await request.read())
-    markers = _markers_of(ask)
-    faults = demo.faults_for(ask, markers)
-    await _refuse_if_asked(wire, ask, faults)
+    faults = demo.faults_for(ask, read_markers(ask.prompt))
+    if faults.status is not None:
+        await asyncio.sleep(faults.delay_s or 0)
+        raise Refusal(faults.status, code=faults.code, retry_after_s=faults.retry_after_s, html=faults.html)
+    if faults.error_in_stream is not None and not ask.stream:
+        raise Refusal(500 if wire is OPENAI else 529)
     reply = plan_reply(ask, faults, created=int(time.time()))
     caller_id = request.headers.get("x-request-id") or request_id
     headers = {wire.REQUEST_ID_HEADER: request_id}
     with demo.bills.open(request_id=caller_id, model=ask.model, usage=reply.usage, stream=ask.stream) as bill:
-        reasoning = reply.usage.reasoning_tokens
-        player = Player(request, timing=demo.timing(ask, faults), faults=faults, bill=bill, reasoning=reasoning)
+        times, reasoning = demo.timing(ask, faults), reply.usage.reasoning_tokens
+        player = Player(request, times=times, faults=faults, bill=bill, reasoning=reasoning)
         if not ask.stream:
             headers["Content-Type"] = "application/json"
             return await player.play_whole(headers, msgspec.json.encode(wire.body_of(reply)), len(reply.pieces))
         headers |= {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-        frames = wire.frames_of(reply)
-        return await player.play_stream(
-            headers, frames, error=wire.error_frame(request_id), garbage=wire.garbage_frame()
-        )
+        error, frames = wire.error_frame(request_id), wire.frames_of(reply)
+        return await player.play_stream(headers, frames, error=error, garbage=wire.GARBAGE)
 
 
 def _own_id(request: web.Request) -> str:
@@ -174,37 +136,14 @@ def _check_key(request: web.Request, wire: Wire) -> None:
         raise wire.key_refusal(key)
 
 
-def _markers_of(ask: Ask) -> Markers:
-    try:
-        return read_markers(ask.prompt)
-    except MarkerError as error:
-        raise Refusal(400, str(error), code="invalid_demo_marker", param="messages") from None
-
-
-async def _refuse_if_asked(wire: Wire, ask: Ask, faults: Markers) -> None:
-    if faults.status is not None:
-        await asyncio.sleep(faults.delay_s or 0)
-        raise Refusal(faults.status, code=faults.code, retry_after_s=faults.retry_after_s, html=faults.html)
-    if faults.error_in_stream is not None and not ask.stream:
-        raise Refusal(500 if wire is OPENAI else 529)
-
-
-# --- models and the provider's own pages ----------------------------------------------------------------------
-
-
 async def _models(request: web.Request) -> web.Response:
-    wire = _wire_of(request)
+    """The list, or one model of it."""
+    wire, name = _wire_of(request), request.match_info.get("id")
     _check_key(request, wire)
-    return _json(wire.model_list())
-
-
-async def _model(request: web.Request) -> web.Response:
-    wire = _wire_of(request)
-    _check_key(request, wire)
-    model = MODELS.get(request.match_info["id"])
-    if model is None or model.wire is not wire.NAME:
+    rows = [row for row in wire.MODEL_LIST["data"] if name in {None, row["id"]}]
+    if not rows:
         raise Refusal(404)
-    return _json(wire.model_row(model))
+    return _json(rows[0] if name else wire.MODEL_LIST)
 
 
 async def _health(request: web.Request) -> web.Response:
@@ -219,9 +158,6 @@ async def _bills(request: web.Request) -> web.Response:
     return _json({"bills": request.app[DEMO].bills.rows(request.query.get("request_id"))})
 
 
-# --- errors ---------------------------------------------------------------------------------------------------
-
-
 @web.middleware
 async def _refusals(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -232,32 +168,22 @@ async def _refusals(
     except Refusal as refusal:
         request.app[DEMO].bills.refused += 1
         return _refused(request, refusal)
-    except web.HTTPNotFound:
-        return _refused(request, Refusal(404, f"Unknown request URL: {request.method} {request.path}."))
-    except web.HTTPMethodNotAllowed:
-        return _refused(request, Refusal(405, f"Not allowed: {request.method} on {request.path}."))
-    except web.HTTPRequestEntityTooLarge:
-        return _refused(request, Refusal(413))
+    except web.HTTPException as error:
+        notes = {404: f"Unknown request URL: {request.method} {request.path}."}
+        notes[405] = f"Not allowed: {request.method} on {request.path}."
+        return _refused(request, Refusal(error.status, notes.get(error.status, "")))
 
 
 def _refused(request: web.Request, refusal: Refusal) -> web.Response:
-    wire = _wire_of(request)
-    request_id = _own_id(request)
+    wire, request_id, status = _wire_of(request), _own_id(request), refusal.status
     headers = {wire.REQUEST_ID_HEADER: request_id}
     if refusal.retry_after_s is not None:
         headers["retry-after"] = f"{refusal.retry_after_s:g}"
-    if refusal.html:
-        return web.Response(
-            status=refusal.status, text=_proxy_page(refusal.status), content_type="text/html", headers=headers
-        )
-    return _json(wire.error_body(refusal, request_id), status=refusal.status, headers=headers)
-
-
-def _proxy_page(status: int) -> str:
-    """What a proxy in front of a provider sends when the provider does not answer."""
-    return (
-        f"<html>\r\n<head><title>{status}</title></head>\r\n<body><center><h1>{status}</h1></center></body>\r\n</html>"
-    )
+    if not refusal.html:
+        return _json(wire.error_body(refusal, request_id), status=status, headers=headers)
+    # what a proxy in front of a provider sends when the provider does not answer
+    page = f"<html>\r\n<head><title>{status}</title></head>\r\n<body><h1>{status}</h1></body>\r\n</html>"
+    return web.Response(status=status, text=page, content_type="text/html", headers=headers)
 
 
 def _wire_of(request: web.Request) -> Wire:
@@ -266,6 +192,5 @@ def _wire_of(request: web.Request) -> Wire:
 
 
 def _json(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value), status=status, content_type="application/json", headers=headers
-    )
+    body = msgspec.json.encode(value)
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)

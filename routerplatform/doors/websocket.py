@@ -41,7 +41,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
     """One socket: any number of chats after another, up to `MAX_CHATS` at once, each in a task of its own."""
 
     runtime_key: ClassVar[str] = "router.runtime"
-    channel_layer_alias: ClassVar[str] = "none"  # not configured: with one, each new socket would wait for Redis
 
     async def connect(self) -> None:
         scope = cast(dict[str, Any], self.scope)

@@ -20,26 +20,22 @@ from unfold.enums import ActionVariant
 from providers.admin.cells import Tone, code, label, moment, number
 from providers.admin.pages import HistoryAdmin, Rows, RowsToSee, SwitchableAdmin, change_url, list_url, page_action
 from routing.domain.config import Scope
-from routing.models import Membership, Team, VirtualKey
+from routing.models import KeyState, Membership, Team, VirtualKey
 from routing.services import IssuedKey, key_issue, key_revoke
-
-SCOPE_CHOICES = [
-    (Scope.CHAT.value, "Chat: ask models"),
-    (Scope.MODELS.value, "Models: list what can be asked"),
-    (Scope.USAGE.value, "Usage: read the team's spend"),
-]
 
 
 def key_state(key: VirtualKey, now: datetime) -> SafeString:
-    if key.revoked_at is not None:
-        return label(
-            "Revoked", Tone.BAD, title=f"{key.revoked_at:%d %b %Y %H:%M} UTC by {key.revoked_by or 'a command'}"
-        )
-    if key.expires_at is not None and key.expires_at <= now:
-        return label("Expired", Tone.WARN)
-    if not key.team.is_active:
-        return label("Team off", Tone.WARN, title="The key is fine, but its team is switched off.")
-    return label("Active", Tone.GOOD)
+    state = key.state_at(now)
+    match state:
+        case KeyState.REVOKED:
+            title = f"{key.revoked_at:%d %b %Y %H:%M} UTC by {key.revoked_by or 'a command'}"
+            return label(state.label, Tone.BAD, title=title)
+        case KeyState.EXPIRED:
+            return label(state.label, Tone.WARN)
+        case KeyState.TEAM_OFF:
+            return label(state.label, Tone.WARN, title="The key is fine, but its team is switched off.")
+        case KeyState.ACTIVE:
+            return label(state.label, Tone.GOOD)
 
 
 class MemberRows(Rows):
@@ -179,7 +175,7 @@ class VirtualKeyAdmin(KeyColumns, HistoryAdmin[VirtualKey]):
     search_fields = ["name", "prefix", "team__name"]
     search_help_text = "Name, team, or the 8 characters after rp_"
     autocomplete_fields = ["team", "allowed_models"]
-    checkbox_lists = {"scopes": SCOPE_CHOICES}
+    checkbox_lists = {"scopes": Scope.choices()}
     readonly_fields = ["shown_prefix", "state", "issued", "issued_by", "is_playground"]
     actions_detail = ["revoke"]
 

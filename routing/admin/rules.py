@@ -231,6 +231,13 @@ class PersonaAdmin(SwitchableAdmin[Persona]):
         tried = Prefetch("policy__candidates", queryset=TRIED.queryset)
         return super().get_queryset(request).prefetch_related(tried)
 
+    @admin.action(description="Switch on", permissions=["change"])
+    def switch_on(self, request: HttpRequest, rows: QuerySet[Persona]) -> None:
+        """Not those whose policy is switched off: nothing could serve them."""
+        for persona in rows.filter(policy__is_active=False):
+            messages.error(request, f"{persona} stays off: its policy {persona.policy} is switched off.")
+        super().switch_on(request, rows.filter(policy__is_active=True))
+
     @admin.display(description="name in calls", ordering="slug")
     def called(self, persona: Persona) -> SafeString:
         return code(persona.slug)

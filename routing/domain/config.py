@@ -18,6 +18,17 @@ class Scope(StrEnum):
     MODELS = "models"
     USAGE = "usage"
 
+    @classmethod
+    def choices(cls) -> list[tuple[str, str]]:
+        return [(scope.value, SCOPE_LABELS[scope]) for scope in cls]
+
+
+SCOPE_LABELS = {
+    Scope.CHAT: "Chat: ask models",
+    Scope.MODELS: "Models: list what can be asked",
+    Scope.USAGE: "Usage: read the team's spend",
+}
+
 
 class TaskType(StrEnum):
     """The kinds of work that policies are made for."""

@@ -1,4 +1,5 @@
-// Copy buttons: data-copy holds the text, or data-copy-from the id of the element whose text is meant.
+// Copy buttons: data-copy holds the text, or data-copy-from the id of the element whose text is meant. A button is hidden
+// until it works.
 
 export async function copyText(button, text) {
   const label = button.querySelector("span") ?? button;
@@ -17,7 +18,7 @@ export async function copyText(button, text) {
 }
 
 export function copyButtons(root) {
-  for (const button of root.querySelectorAll("[data-copy], [data-copy-from]")) {
+  for (const button of root.querySelectorAll(":is([data-copy], [data-copy-from])[hidden]")) {
     button.hidden = false;
     button.addEventListener("click", () => {
       const source = button.dataset.copyFrom && document.getElementById(button.dataset.copyFrom);

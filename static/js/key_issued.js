@@ -1,4 +1,4 @@
-// The page that shows a new key once: copying, and a reload that leads to the key's page instead of issuing another.
+// The page that shows a new key once: copying, and a reload that leads to a page without it instead of issuing another.
 
 import { copyButtons } from "./clipboard.js";
 

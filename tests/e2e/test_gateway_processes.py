@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from routerplatform.embedded import EmbeddedError, Service, running, start_postgres, start_valkey
-from tests.e2e.browser import AdminPerson
+from tests.e2e.admin_person import AdminPerson
 from tests.e2e.processes import Database, DemoProvider, GatewayProcess, Installation, Platform, wait_until
 from tests.gateway import Gateway, Reply
 

@@ -8,8 +8,10 @@ import json
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from analytics.models import UsageRecord
+from analytics.request_page import bill
 from providers.domain.estimate import count_text, estimate_tokens
 from tests.gateway import HELLO, Gateway, records
 from tests.gateway_path.answers import (
@@ -59,7 +61,11 @@ def prompt_of(upstream: Upstream) -> int:
 
 
 async def only_record() -> UsageRecord:
+    """The one record. The lines that its page shows a person always add up to its cost."""
     [record] = await records()
+    shown = await sync_to_async(bill)(record)
+    if shown and record.cost_nano is not None:
+        assert sum(line.cost_nano or 0 for line in shown.lines) + shown.broken_nano == record.cost_nano
     return record
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -35,13 +36,13 @@ from providers.domain.types import (
     UsageReported,
 )
 from providers.wires import UnsupportedFeature
-from routerplatform.doors.formats import openai_chat
 from routerplatform.doors.formats.native import Delta, Done, NativeWriter, answer
 from routerplatform.doors.formats.native import Tool as ToolFrame
 from routerplatform.doors.formats.openai_chat import StreamWriter, answer_body, error_body, parse
 from routerplatform.gateway.errors import GatewayError, InvalidRequest, ModelNotFound
 from routerplatform.gateway.steps import Opened
 from routing.domain.decision import RoutePlan, decide
+from tests.analytics.ledger.samples import settled
 from tests.routing.domain.build import alias, caller, deployment, request, snapshot
 
 USER = {"role": "user", "content": "Hello"}
@@ -134,7 +135,7 @@ def test_every_field_is_kept_byte_for_byte() -> None:
         (b'"text"', None),
         (b"\xef\xbb\xbf{}", None),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', None),
-        (b'{"messages": [{"role": "user", "content": 1e999}]}', None),
+        (b'{"messages": [{"role": "user", "content": 1e999}]}', "messages[0].content"),
         (body(messages=None), "messages"),
         (body(messages={}), "messages"),
         (body(messages=[{"content": "x"}]), "messages[0].role"),
@@ -240,7 +241,8 @@ def test_images_by_address_and_inline(image: Any, part: ImagePart) -> None:
 def test_tools_with_and_without_their_details() -> None:
     said = conversation(tools=[TOOL, {"function": {"name": "bare"}}], parallel_tool_calls=False)
     assert said.tools[0] == Tool("weather", "Tells it.", msgspec.Raw(b'{"type": "object"}'))
-    assert (said.tools[1].name, json.loads(said.tools[1].parameters)) == ("bare", {"type": "object", "properties": {}})
+    assert said.tools[1].name == "bare"
+    assert json.loads(bytes(said.tools[1].parameters)) == {"type": "object", "properties": {}}
     assert said.parallel_tool_calls is False
 
 
@@ -369,10 +371,8 @@ requests = st.builds(
 
 
 def _read_all(raw: bytes) -> None:
-    try:
+    with suppress(InvalidRequest, UnsupportedFeature):
         parse(raw).conversation()
-    except (InvalidRequest, UnsupportedFeature) as refused:
-        assert str(refused)
 
 
 @given(requests)
@@ -558,15 +558,9 @@ def test_a_stream_adds_up_to_the_whole_answer(events: list[StreamEvent]) -> None
 def test_how_an_answer_is_cut_into_groups_changes_nothing(events: list[StreamEvent], size: int) -> None:
     groups = [framed(events)[i : i + size] for i in range(0, len(events), size)]
     writer = StreamWriter(request_id="r1", model="sage", created=9, include_usage=False)
+    one_by_one = StreamWriter(request_id="r1", model="sage", created=9, include_usage=False)
     together = b"".join(writer.write(group) for group in groups) + writer.end()
-    assert (
-        together
-        == b"".join(
-            openai_chat.sse.data(json.dumps(c, separators=(",", ":"), ensure_ascii=False).encode())
-            for c in streamed(events)
-        )
-        + openai_chat.sse.DONE
-    )
+    assert together == b"".join(one_by_one.write([frame]) for frame in framed(events)) + one_by_one.end()
 
 
 @pytest.mark.parametrize(
@@ -584,12 +578,8 @@ def test_an_error_has_openais_shape_and_the_id_to_quote(error: GatewayError) -> 
 
 
 def entry(**options: Any) -> UsageEntry:
-    values: dict[str, Any] = {
-        "request_id": "r1", "started_at": 0.0, "door": "rest", "team_id": 1, "team_name": "t", "key_id": 1,
-        "key_name": "k", "key_prefix": "p", "requested_model": "auto", "config_revision": 1, "input_tokens": 10,
-        "cache_read_input_tokens": 5, "cache_creation_input_tokens": 1, "output_tokens": 7, "cost_nano": 1_500,
-    }  # fmt: skip
-    return UsageEntry(**{**values, **options})
+    counts = {"input_tokens": 10, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 1, "output_tokens": 7}
+    return settled(**{"request_id": "r1", "cost_nano": 1_500, **counts, **options})
 
 
 def opened() -> Opened:

@@ -9,19 +9,17 @@ import aiohttp
 import pytest
 from django.core.management import call_command
 
-from providers.demo import anthropic_wire, command, facts, openai_wire
-from providers.demo.bills import Bills, BillState
-from providers.demo.catalogue import MODELS, WireName, models_of
-from providers.demo.exchange import ArgumentsPiece, Finish, Refusal, Reply, TextPiece, ToolPiece, Usage
-from providers.demo.phrasing import words_of
-from providers.demo.reading import bad_field
-from providers.demo.snippet_library import SNIPPETS
-from providers.demo.snippets import named_language
+from providers.demo import __main__ as command
+from providers.demo import anthropic_wire, openai_wire
+from providers.demo.answers import words_of
+from providers.demo.exchange import MODELS, Piece, Refusal, Reply, Usage, bad_field
+from providers.demo.playback import Bills
+from providers.demo.texts import ANSWERS, SNIPPETS, Comparison, comparison_for, fact_for, named_language, vendor_error
 from tests.providers.demo_client import HEADERS, Demo, demo_server
 
 USAGE = Usage(7, 2, 1, 3, 1)
-TEXT = (TextPiece("Hel"), TextPiece("lo"))
-CALLS = (ToolPiece(0, "call_a", "f"), ArgumentsPiece(0, "{}"), ToolPiece(1, "call_b", "g"), ArgumentsPiece(1, '{"x"'))
+TEXT = (Piece("Hel"), Piece("lo"))
+CALLS = (Piece("", 0, "call_a", "f"), Piece("{}", 0), Piece("", 1, "call_b", "g"), Piece('{"x"', 1))
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def reply(model: str, **fields: Any) -> Reply:
         "digest": "0123456789" * 6,
         "created": 1_800_000_000,
         "pieces": TEXT,
-        "finish": Finish.STOP,
+        "finish": "stop",
         "stop_sequence": None,
         "usage": USAGE,
         "show_usage": True,
@@ -55,7 +53,7 @@ def openai_stream(answer: Reply) -> list[str]:
         'data: {"id":"chatcmpl-01234567890123456789012345678","object":"chat.completion.chunk","created":1800000000,'
         '"model":"demo-swift","service_tier":"default","system_fingerprint":"fp_demo",'
     )
-    return [frame.data.decode().replace(head, "… ") for frame in openai_wire.frames_of(answer)]
+    return [data.decode().replace(head, "… ") for data, _ in openai_wire.frames_of(answer)]
 
 
 def test_the_bytes_of_an_openai_stream() -> None:
@@ -78,7 +76,7 @@ def test_the_usage_chunk_of_an_openai_stream() -> None:
 
 
 def test_the_tool_call_deltas_of_an_openai_stream() -> None:
-    chunks = openai_stream(reply("demo-swift", pieces=CALLS, finish=Finish.TOOL_CALLS, show_usage=False))
+    chunks = openai_stream(reply("demo-swift", pieces=CALLS, finish="tool_calls", show_usage=False))
     assert '"delta":{"role":"assistant","content":null,"refusal":null}' in chunks[0]
     assert (
         '"delta":{"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"f","arguments":""}}]}'
@@ -90,7 +88,7 @@ def test_the_tool_call_deltas_of_an_openai_stream() -> None:
 
 
 def test_the_bytes_of_an_anthropic_stream() -> None:
-    assert [frame.data.decode() for frame in anthropic_wire.frames_of(reply("demo-sage"))] == [
+    assert [data.decode() for data, _ in anthropic_wire.frames_of(reply("demo-sage"))] == [
         'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_012345678901234567890123",'
         '"type":"message","role":"assistant","model":"demo-sage","content":[],"stop_reason":null,"stop_sequence":null,'
         '"usage":{"input_tokens":7,"cache_creation_input_tokens":1,"cache_read_input_tokens":2,"output_tokens":1,'
@@ -111,8 +109,8 @@ def test_the_bytes_of_an_anthropic_stream() -> None:
 
 
 def test_each_tool_use_of_an_anthropic_stream_is_a_block_of_its_own() -> None:
-    answer = reply("demo-sage", pieces=CALLS, finish=Finish.TOOL_CALLS)
-    frames = [frame.data.decode() for frame in anthropic_wire.frames_of(answer)]
+    answer = reply("demo-sage", pieces=CALLS, finish="tool_calls")
+    frames = [data.decode() for data, _ in anthropic_wire.frames_of(answer)]
     assert '"content_block":{"type":"tool_use","id":"call_a","name":"f","input":{}}' in frames[1]
     assert '"delta":{"type":"input_json_delta","partial_json":""}' in frames[3]
     assert '"delta":{"type":"input_json_delta","partial_json":"{}"}' in frames[4]
@@ -125,12 +123,12 @@ def test_each_tool_use_of_an_anthropic_stream_is_a_block_of_its_own() -> None:
 @pytest.mark.parametrize("pieces", [TEXT, CALLS, ()])
 def test_frames_carry_one_token_for_each_piece(wire: Any, pieces: tuple[Any, ...]) -> None:
     frames = list(wire.frames_of(reply("demo-swift", pieces=pieces)))
-    assert sum(frame.tokens for frame in frames) == len(pieces)
-    assert all(frame.data.endswith(b"\n\n") for frame in frames)
+    assert sum(tokens for _, tokens in frames) == len(pieces)
+    assert all(data.endswith(b"\n\n") for data, _ in frames)
 
 
 def test_an_empty_anthropic_answer_has_no_block() -> None:
-    kinds = [frame.data.split(b"\n")[0] for frame in anthropic_wire.frames_of(reply("demo-sage", pieces=()))]
+    kinds = [data.split(b"\n")[0] for data, _ in anthropic_wire.frames_of(reply("demo-sage", pieces=()))]
     assert kinds == [b"event: message_start", b"event: message_delta", b"event: message_stop"]
 
 
@@ -146,9 +144,16 @@ def test_an_error_keeps_its_own_words_and_place() -> None:
     }
 
 
-def test_each_wire_serves_models() -> None:
-    assert all(models_of(wire) for wire in WireName)
-    assert sum(len(models_of(wire)) for wire in WireName) == len(MODELS)
+@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+def test_every_error_status_and_code_has_the_vendors_words(vendor: str) -> None:
+    assert all(vendor_error(vendor, status, None).message for status in range(400, 600))
+    assert vendor_error(vendor, 500, "insufficient_quota") == vendor_error(vendor, 429, "insufficient_quota")
+    assert vendor_error(vendor, 418, "made_up") == vendor_error(vendor, 400, None)
+
+
+def test_each_model_is_listed_by_exactly_one_wire() -> None:
+    listed = [row["id"] for wire in (openai_wire, anthropic_wire) for row in wire.MODEL_LIST["data"]]
+    assert sorted(listed) == sorted(MODELS)
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -170,13 +175,26 @@ def test_a_validation_error_becomes_a_path(text: str, path: str, missing: bool) 
     assert "$" not in error.what
 
 
+def test_nesting_at_the_edge_of_what_can_be_read_is_answered_or_refused() -> None:
+    ends: set[int] = set()
+    for depth in range(600, 1001):
+        schema = b'{"a":' * depth + b"1" + b"}" * depth
+        tools = b'[{"type": "function", "function": {"name": "f", "parameters": ' + schema + b"}}]"
+        body = b'{"model": "demo-swift", "messages": [{"role": "user", "content": "hi"}], "tools": ' + tools + b"}"
+        try:
+            ends.add(openai_wire.read_ask(body).input_tokens > depth)
+        except Refusal as refusal:
+            ends.add(refusal.status)
+    assert ends == {True, 400}
+
+
 # --- bills ----------------------------------------------------------------------------------------------------
 
 
 def settle(bills: Bills, request_id: str, output: int) -> None:
     with bills.open(request_id=request_id, model=MODELS["demo-swift"], usage=USAGE, stream=True) as bill:
         bill.output_tokens = output
-        bill.state = BillState.COMPLETED
+        bill.state = "completed"
 
 
 def test_old_bills_go_but_the_sums_keep_them() -> None:
@@ -185,8 +203,8 @@ def test_old_bills_go_but_the_sums_keep_them() -> None:
         settle(bills, f"r{number}", 10)
     assert [bill.request_id for bill in bills.rows()] == ["r2", "r3", "r4"]
     assert bills.stats()["billed"] == 5
-    assert bills.stats()["models"]["demo-swift"].output_tokens == 50
-    assert bills.stats()["models"]["demo-swift"].input_tokens == 35
+    assert bills.stats()["models"]["demo-swift"]["output_tokens"] == 50
+    assert bills.stats()["models"]["demo-swift"]["input_tokens"] == 35
 
 
 def test_a_bill_is_open_inside_the_block_and_cancelled_when_it_breaks() -> None:
@@ -198,10 +216,10 @@ def test_a_bill_is_open_inside_the_block_and_cancelled_when_it_breaks() -> None:
     bills = Bills()
     work = interrupted(bills)
     next(work)
-    assert bills.rows("r")[0].state is BillState.OPEN
+    assert bills.rows("r")[0].state == "open"
     assert (bills.stats()["open_streams"], bills.stats()["open_requests"], bills.stats()["billed"]) == (1, 1, 0)
     work.close()  # type: ignore[attr-defined]
-    assert bills.rows("r")[0].state is BillState.CANCELLED
+    assert bills.rows("r")[0].state == "cancelled"
     assert (bills.stats()["open_streams"], bills.stats()["open_requests"], bills.stats()["billed"]) == (0, 0, 1)
     assert bills.rows("another") == []
 
@@ -209,35 +227,36 @@ def test_a_bill_is_open_inside_the_block_and_cancelled_when_it_breaks() -> None:
 # --- what it knows --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("country", facts.CAPITALS)
+@pytest.mark.parametrize("country", ANSWERS.capitals)
 def test_capitals_are_known_with_and_without_article(country: str) -> None:
     for prompt in (f"What is the capital of {country.title()}?", f"capital city of the {country}"):
-        answer = facts.fact_for(prompt, words_of(prompt))
+        answer = fact_for(prompt, words_of(prompt))
         assert answer is not None
-        assert answer.endswith(f"is **{facts.CAPITALS[country]}**.")
+        assert answer.endswith(f"is **{ANSWERS.capitals[country]}**.")
 
 
 def test_an_unknown_country_has_no_capital() -> None:
-    assert facts.fact_for("capital of Atlantis", {"capital", "of", "atlantis"}) is None
+    assert fact_for("capital of Atlantis", {"capital", "of", "atlantis"}) is None
 
 
-@pytest.mark.parametrize("entry", facts.COMPARISONS, ids=lambda entry: " ".join(entry[0]))
-def test_comparisons_are_found_either_way_round(entry: Any) -> None:
-    (first, second), headings, rows = entry
-    assert facts.comparison_for(f"{second.upper()} vs {first}") == (headings, rows)
-    assert facts.comparison_for(f"only {first}") is None
+@pytest.mark.parametrize("known", ANSWERS.comparisons, ids=lambda known: " ".join(known.words))
+def test_comparisons_are_found_either_way_round(known: Comparison) -> None:
+    first, second = known.words
+    assert comparison_for(f"{second.upper()} vs {first}") is known
+    assert comparison_for(f"only {first}") is None
+    assert all(row.count("|") == 4 for row in known.rows.splitlines())
 
 
 def test_words_inside_other_words_start_no_comparison() -> None:
-    assert facts.comparison_for("is python good for going to restaurants") is None
-    assert facts.comparison_for("PostgreSQL or SQLite") is not None
+    assert comparison_for("is python good for going to restaurants") is None
+    assert comparison_for("PostgreSQL or SQLite") is not None
 
 
 def test_every_language_has_something_to_show_when_no_topic_fits() -> None:
-    languages = {snippet.language for snippet in SNIPPETS}
-    assert languages == {snippet.language for snippet in SNIPPETS if not snippet.topic}
+    languages = {snippet.language for snippet in SNIPPETS.snippets}
+    assert languages == {snippet.language for snippet in SNIPPETS.snippets if not snippet.topic}
     assert {named_language(f"some {language} code") for language in languages} == languages
-    assert all(snippet.code.strip() == snippet.code and snippet.note for snippet in SNIPPETS)
+    assert all(snippet.code.strip() == snippet.code and snippet.note for snippet in SNIPPETS.snippets)
 
 
 # --- connections and the command line -------------------------------------------------------------------------

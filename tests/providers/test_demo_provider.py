@@ -17,8 +17,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from providers.demo.catalogue import MODELS
-from providers.demo.tokens import count
+from providers.demo.exchange import MODELS, count
 from tests.providers.demo_client import HEADERS, Demo, demo_server, text_of, text_of_message
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -481,6 +480,6 @@ async def test_the_module_says_where_it_serves_refuses_a_taken_port_and_stops_cl
 
 
 async def test_the_demo_provider_needs_no_django() -> None:
-    code = "import sys, providers.demo.command; sys.exit('django' in sys.modules)"
+    code = "import sys, providers.demo.__main__; sys.exit('django' in sys.modules)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT, env={**os.environ})
     assert await process.wait() == 0

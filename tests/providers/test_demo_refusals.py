@@ -74,6 +74,9 @@ BAD_CHATS: list[tuple[Any, str | None]] = [
     (b'{"unknown": ' + b"[" * 100_000, None),
     (b'{"model": "demo-swift", "response_format": {"type": "json_schema", "json_schema": {"schema": 1e999}}}',
      "response_format.json_schema.schema"),
+    (b'{"model": "demo-swift", "messages": [{"role": "user"}], "tools": [{"type": "function", "function": '
+     b'{"name": "f", "parameters": {"maximum": ' + b"9" * 5000 + b"}}}]}",
+     "tools[0].function.parameters[...]"),
     ([], None),
     ({"messages": USER}, "model"),
     ({"model": 3, "messages": USER}, "model"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from providers.demo.command import add_arguments, run
+from providers.demo.__main__ import add_arguments, run
 
 
 class Command(BaseCommand):

@@ -1,0 +1,187 @@
+"""The bill of one request, whatever its attempts came to: what is on the record adds up, and is never counted twice."""
+
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.domain.usage import UsageEntry
+from providers.domain.errors import Failure, FailureKind
+from providers.domain.estimate import count_text, estimate_tokens
+from providers.domain.pricing import cost_nano
+from providers.domain.types import (
+    Finished,
+    FinishReason,
+    Frame,
+    Price,
+    StreamEvent,
+    TextDelta,
+    Usage,
+    UsageReported,
+)
+from routerplatform.gateway.errors import InternalError, upstream_error
+from routerplatform.gateway.tally import ANSWERED, CANCELLED, Ending, Tally, failed, final_entry
+from tests.analytics.ledger.samples import opened
+from tests.routing.domain.build import DOLLAR, deployment, request
+
+BODY = b'{"model":"swift","messages":[{"role":"user","content":"Hello"}]}'
+PROMPT = estimate_tokens(BODY)
+HALF_KNOWN = Price(id=2, input=None, output=2_000_000_000)
+USAGE = Usage(input_tokens=12, output_tokens=5)
+SAID: list[StreamEvent] = [TextDelta("Hello"), Finished(FinishReason.STOP)]
+
+
+def tally() -> Tally:
+    return Tally(request(), began=1.0)
+
+
+def begin(running: Tally, price: Price | None = DOLLAR) -> None:
+    running.begin(deployment(1, "swift", price=price), None, BODY)
+
+
+def see(running: Tally, *events: StreamEvent) -> None:
+    running.see([Frame(b"", events)])
+
+
+def on_record(running: Tally, ending: Ending) -> UsageEntry:
+    running.interrupt(ending.error_code)
+    return final_entry(opened(), running, ending, finished_at=2.0)
+
+
+def test_a_caller_who_leaves_at_the_last_word_is_charged_by_the_vendors_final_count() -> None:
+    running = tally()
+    begin(running)
+    see(running, *SAID, UsageReported(USAGE))
+    ended = on_record(running, CANCELLED)
+    assert (ended.state, ended.usage_source, ended.cost_nano) == ("cancelled", "provider", 22_000)
+
+
+@pytest.mark.parametrize(
+    ("events", "source"),
+    [
+        ([*SAID, UsageReported(USAGE)], "provider"),
+        ([UsageReported(USAGE), *SAID], "counted"),
+        (SAID, "counted"),
+        ([*SAID, UsageReported(Usage(input_tokens=12))], "counted"),
+        ([Finished(FinishReason.CONTENT_FILTER), UsageReported(Usage(input_tokens=12))], "provider"),
+    ],
+    ids=["at the end", "only before the end", "never", "nothing written, they say", "nothing written, indeed"],
+)
+def test_a_count_is_the_vendors_only_when_it_is_final(events: list[StreamEvent], source: str) -> None:
+    running = tally()
+    begin(running)
+    see(running, *events)
+    running.end()
+    assert on_record(running, ANSWERED).usage_source == source
+
+
+def test_what_an_earlier_attempt_had_counted_is_forgotten() -> None:
+    running = tally()
+    begin(running)
+    see(running, UsageReported(Usage(input_tokens=900, output_tokens=1)))
+    running.end(Failure(FailureKind.OVERLOADED, "busy"))
+    begin(running)
+    see(running, *SAID)
+    running.end()
+    ended = on_record(running, ANSWERED)
+    assert (ended.input_tokens, ended.output_tokens) == (PROMPT, count_text("Hello"))
+
+
+def test_a_request_that_ended_between_two_attempts_is_charged_for_what_is_in_doubt() -> None:
+    running = tally()
+    begin(running)
+    running.end(Failure(FailureKind.TIMEOUT, "silence"))
+    ended = on_record(running, CANCELLED)
+    assert (ended.state, ended.usage_source, ended.cost_nano) == ("cancelled", "bound", PROMPT * 1_000)
+    assert [attempt.failure for attempt in ended.attempts] == ["timeout"]
+
+
+def test_a_fault_of_ours_is_free_until_there_was_content() -> None:
+    for events, state, cost in ([], "released", 0), (SAID[:1], "settled", PROMPT * 1_000 + count_text("Hello") * 2_000):
+        running = tally()
+        begin(running)
+        see(running, *events)
+        ended = on_record(running, failed(InternalError(), running))
+        assert (ended.state, ended.cost_nano, ended.error_code) == (state, cost, "internal_error")
+
+
+def test_without_an_attempt_there_is_nothing_to_pay() -> None:
+    ended = on_record(tally(), failed(InternalError(), tally()))
+    assert (ended.state, ended.cost_nano, ended.usage_source, ended.attempts) == ("released", 0, "none", ())
+    assert (ended.provider, ended.deployment, ended.price) == ("", "", None)
+
+
+# --- any course that a request can take ---------------------------------------------------------------------------
+
+
+class Broken(NamedTuple):
+    """An attempt that failed before content."""
+
+    price: Price | None
+    failure: Failure
+
+    @property
+    def is_in_doubt(self) -> bool:
+        doubtful = {FailureKind.TIMEOUT, FailureKind.STREAM_BROKEN, FailureKind.MALFORMED}
+        status = self.failure.http_status
+        return self.failure.dispatched and self.failure.kind in doubtful and (status is None or status >= 500)
+
+
+prices = st.sampled_from([DOLLAR, HALF_KNOWN, None])
+failures = st.builds(
+    lambda kind, status, dispatched: Failure(kind, "no", http_status=status, dispatched=dispatched),
+    st.sampled_from(FailureKind),
+    st.sampled_from([None, 302, 400, 408, 429, 500, 504]),
+    st.booleans(),
+)
+endings = st.sampled_from(["answered", "answered uncounted", "cut", "left", "left early", "exhausted"])
+
+
+def _finish(running: Tally, how: str, price: Price | None, last: Broken | None) -> Ending:
+    """The last attempt, and how the request ended with it."""
+    if how == "exhausted":
+        return failed(upstream_error(last.failure), running) if last else CANCELLED
+    begin(running, price)
+    if how != "left early":
+        see(running, *SAID[: 1 if how in {"cut", "left"} else 2])
+    if how == "answered":
+        see(running, UsageReported(USAGE))
+    if how.startswith("answered"):
+        running.end()
+        return ANSWERED
+    if how == "cut":
+        broke = Failure(FailureKind.STREAM_BROKEN, "cut")
+        running.end(broke)
+        return failed(upstream_error(broke), running)
+    return CANCELLED
+
+
+@given(st.lists(st.builds(Broken, prices, failures), max_size=4), endings, prices)
+def test_tokens_at_their_price_and_what_stands_beside_the_attempts_are_the_cost(
+    broken: list[Broken], how: str, price: Price | None
+) -> None:
+    running = tally()
+    for attempt in broken:
+        begin(running, attempt.price)
+        running.end(attempt.failure)
+    ended = on_record(running, _finish(running, how, price, broken[-1] if broken else None))
+    doubts = [attempt for attempt in broken if attempt.is_in_doubt]
+    usage = Usage(input_tokens=ended.input_tokens, output_tokens=ended.output_tokens)
+    served = 0 if how == "exhausted" else cost_nano(usage, price) if price else None
+    if served is None or any(attempt.price is not DOLLAR for attempt in doubts):
+        assert ended.cost_nano is None
+    else:
+        assert ended.cost_nano == served + len(doubts) * PROMPT * 1_000
+        assert sum(attempt.billed_nano or 0 for attempt in ended.attempts) == len(doubts) * PROMPT * 1_000
+    assert (usage == Usage()) is (how == "exhausted")
+    assert _is_charged(ended) is (bool(doubts) or how != "exhausted")
+    assert len(ended.attempts) == len(broken) + (how != "exhausted")
+
+
+def _is_charged(ended: UsageEntry) -> bool:
+    """A record that costs something says who counted; one without a count costs nothing."""
+    told: dict[str, Any] = {"released": False, "settled": True, "cancelled": ended.usage_source != "none"}
+    assert (ended.usage_source != "none") is told[ended.state]
+    assert ended.usage_source != "none" or ended.cost_nano == 0
+    return bool(told[ended.state])
