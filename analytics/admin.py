@@ -16,14 +16,14 @@ from unfold.paginator import InfinitePaginator
 from unfold.utils import parse_date_str
 
 from analytics import presentation
-from analytics.models import Budget, BudgetAlert, UsageRecord, UsageSource, UsageState
+from analytics.models import Budget, BudgetAlert, UsageRecord, UsageState
 from analytics.selectors import BudgetState, budgets_with_spend
 from providers.admin.cells import NOTHING, Tone, aligned, clipped, code, label, moment, number
 from providers.admin.pages import ReadOnlyAdmin, SwitchableAdmin
 from providers.models import Provider
 from routing.models import Persona
 
-STATE_LABELS = {
+STATE_LABELS: dict[str, tuple[str, Tone, str]] = {
     UsageState.SETTLED: ("Answered", Tone.GOOD, "check_circle"),
     UsageState.CANCELLED: ("Cancelled", Tone.QUIET, "stop_circle"),
     UsageState.RELEASED: ("Failed", Tone.BAD, "error"),
@@ -133,11 +133,11 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
 
     @admin.display(description="outcome")
     def outcome(self, record: UsageRecord) -> SafeString:
-        state = UsageState(record.state)
-        if state is UsageState.SETTLED and record.error_code:
+        if record.state == UsageState.SETTLED and record.error_code:
             return label("Broke off", Tone.WARN, icon="warning", title=record.error_code)
-        text, tone, icon = STATE_LABELS[state]
-        return label(text, tone, icon=icon, title=f"{state.label} ({record.http_status} {record.error_code})")
+        text, tone, icon = STATE_LABELS.get(record.state, (record.state, Tone.BAD, "help"))
+        title = f"{record.get_state_display()} ({record.http_status} {record.error_code})"
+        return label(text, tone, icon=icon, title=title)
 
     @admin.display(description="team")
     def payer(self, record: UsageRecord) -> SafeString:
@@ -220,7 +220,7 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
 
     @admin.display(description="counted by")
     def counted_by(self, record: UsageRecord) -> str:
-        return str(UsageSource(record.usage_source).label)
+        return record.get_usage_source_display()
 
     @admin.display(description="price used")
     def price_used(self, record: UsageRecord) -> SafeString:
@@ -234,11 +234,13 @@ def spent_cell(state: BudgetState | None) -> SafeString:
     share = state.share
     tone = "bad" if share >= 1 else "warn" if share >= 0.8 else "good"
     text = f"{presentation.money(state.spent_nano)} of {presentation.money(state.limit_nano)}"
+    unknown = f"; {state.unpriced:,} of unknown price not in it" if state.unpriced else ""
     return format_html(
-        '<span class="cell-bar" title="{} spent since {}"><progress class="bar-{}" max="100" value="{}"></progress>'
+        '<span class="cell-bar" title="{} spent since {}{}"><progress class="bar-{}" max="100" value="{}"></progress>'
         "<span>{} ({})</span></span>",
         text,
         f"{state.begins_at:%d %b %Y}",
+        unknown,
         tone,
         min(100, round(share * 100)),
         text,

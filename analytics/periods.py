@@ -10,6 +10,7 @@ PRESETS = {"today": "Today", "7d": "7 days", "30d": "30 days", "mtd": "This mont
 OTHER_NAMES = {"24h": "today"}
 DEFAULT = "30d"
 LONGEST_DAYS = 366
+YEARS = range(2000, 2101)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +67,4 @@ def _date(text: str) -> date | None:
         found = date.fromisoformat(text)
     except ValueError:
         return None
-    return found if 2000 <= found.year <= 2100 else None
+    return found if found.year in YEARS else None

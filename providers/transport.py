@@ -97,7 +97,7 @@ class Transport:
         A body that was read to its end returns its connection to the pool. `timeout_s` is for all of it, the body
         too; the endpoint's own timeout is for each silence.
 
-        :raises ProviderError: CONNECT, TIMEOUT, SERVER_ERROR, or AUTHENTICATION for a key that cannot be used;
+        :raises ProviderError: CONNECT, TIMEOUT, SERVER_ERROR, MALFORMED, or AUTHENTICATION for an unusable key;
             `failure.dispatched` is False when nothing can have arrived.
         """
         session, url = self._session(endpoint), self._url(endpoint, call.path)

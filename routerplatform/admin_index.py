@@ -68,7 +68,8 @@ def cards_of(totals: Totals) -> list[Card]:
     requests = presentation.change(totals.requests, before.requests)
     errors = presentation.change(totals.error_share, before.error_share, less_is_better=True)
     latency = presentation.change(totals.p50_ms, before.p50_ms, less_is_better=True)
-    unpriced = f"{totals.unpriced:,} requests of unknown price" if totals.unpriced else "every request has its price"
+    unknown = f"{totals.unpriced:,} request{'' if totals.unpriced == 1 else 's'} of unknown price"
+    unpriced = unknown if totals.unpriced else "every request has its price"
     sent = f"{presentation.tokens(read)} in, {presentation.tokens(totals.output_tokens)} out"
     share = presentation.percent(totals.error_share if totals.requests else None)
     slow = f"median; 95 % within {presentation.duration(totals.p95_ms)}"

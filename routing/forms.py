@@ -57,22 +57,23 @@ class KeyForm(forms.Form):
             "invalid_choice": "Tick some of these only.",
         },
     )
-    allowed_models = forms.ModelMultipleChoiceField(
-        ModelAlias.objects.filter(is_active=True),
+    allowed_models = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple,
         error_messages={
             "invalid_choice": "A model that you ticked is not on offer any more: look through them again.",
-            "invalid_pk_value": "Tick some of these only.",
         },
     )
 
     def __init__(self, *args: Any, teams: QuerySet[Team], now: datetime, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.now = now
-        field = self.fields["team"]
-        assert isinstance(field, forms.ModelChoiceField)
-        field.queryset = teams
+        self.aliases = {str(alias.pk): alias for alias in ModelAlias.objects.filter(is_active=True)}
+        team, allowed_models = self.fields["team"], self.fields["allowed_models"]
+        assert isinstance(team, forms.ModelChoiceField)
+        assert isinstance(allowed_models, forms.MultipleChoiceField)
+        team.queryset = teams
+        allowed_models.choices = [(pk, alias.name) for pk, alias in self.aliases.items()]
         self.fields["expires_on"].widget.attrs["min"] = now.date().isoformat()
 
     def clean_expires_on(self) -> date | None:
@@ -87,6 +88,9 @@ class KeyForm(forms.Form):
         if day > (self.now + LONGEST).date():
             raise forms.ValidationError("This is more than ten years away. Choose an earlier day, or “Never”.")
         return day
+
+    def clean_allowed_models(self) -> list[ModelAlias]:
+        return [self.aliases[pk] for pk in self.cleaned_data["allowed_models"]]
 
     def expires_at(self) -> datetime | None:
         """When the key ends, of a form that is valid. A day is worked to its end, in UTC."""

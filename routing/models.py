@@ -227,7 +227,7 @@ class Persona(models.Model):
     def clean(self) -> None:
         if self.slug == "auto":
             raise ValidationError({"slug": "“auto” always means: let the policy decide."})
-        if self.is_active and self.policy_id is not None and not self.policy.is_active:
+        if self.is_active and hasattr(self, "policy") and not self.policy.is_active:
             raise ValidationError({"policy": "This policy is switched off. Choose another, or switch it on first."})
 
 

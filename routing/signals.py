@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from django.db.models import Model
-from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.db.models import Model, ProtectedError
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
 from providers.models import CatalogueModel, Deployment, Price, Provider, ProviderKey
@@ -49,6 +49,14 @@ def _deleted(**_: Any) -> None:
 def _keys_models_changed(action: str, **_: Any) -> None:
     if action.startswith("post_"):
         config_revision_bump()
+
+
+@receiver(pre_delete, sender=ModelAlias)
+def _alias_that_limits_a_key(instance: ModelAlias, **_: Any) -> None:
+    """A key that is limited to this alias alone would be limited to nothing, and that means everything."""
+    keys: set[Model] = set(instance.keys.all())
+    if keys:
+        raise ProtectedError("Keys are limited to this alias: take it off their lists first.", keys)
 
 
 # Per sender: a listener for all senders would make Django load every row before it deletes any, usage included.

@@ -82,11 +82,20 @@ def end_of(opened: UsageEntry, dispatches: Sequence[Dispatch], *, now: float) ->
         deployment=last.deployment,
         model=last.model,
         price=last.price,
-        input_tokens=sum(dispatch.input_tokens_bound for dispatch in dispatches),
-        output_tokens=sum(dispatch.output_tokens_bound for dispatch in dispatches),
+        input_tokens=last.input_tokens_bound,
+        output_tokens=last.output_tokens_bound,
         cost_nano=sum(bounds) if len(bounds) == len(dispatches) else None,
         attempts=tuple(
-            Attempt(d.deployment, d.provider, "", 0.0, 0.0, message="The gateway stopped.", billed_nano=d.bound_nano)
+            Attempt(
+                d.deployment,
+                d.provider,
+                "",
+                0.0,
+                0.0,
+                failure="gateway_stopped",
+                message="The gateway stopped.",
+                billed_nano=None if d is last else d.bound_nano,  # the last one's tokens stand on the record
+            )
             for d in dispatches
         ),
     )

@@ -69,9 +69,9 @@ class PlatformAdmin(ModelAdmin[M]):
     list_per_page = 50
     save_on_top = False
 
-    def get_ordering(self, request: HttpRequest) -> Sequence[Any]:
+    def get_ordering(self, request: HttpRequest) -> list[Any] | tuple[Any, ...]:
         """Said out loud: a default ordering gets lost where rows are counted along (`annotate`)."""
-        return self.ordering or self.model._meta.ordering or ()
+        return tuple(self.ordering or self.model._meta.ordering or ())
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         choices = self.checkbox_lists.get(db_field.name)

@@ -162,9 +162,9 @@ class Tally:
         return msgspec.structs.replace(known, output_tokens=output)
 
     def _in_doubt(self) -> Charge:
-        """The prompt at its dearest rate."""
+        """The most that the prompt can have cost, so that no vendor's bill is above the record."""
         price = self.target.price
-        return Charge(Usage(), "bound", bound_nano(estimate_tokens(self.sent), 0, price) if price else None)
+        return Charge(Usage(), "bound", bound_nano(len(self.sent), 0, price) if price else None)
 
     def _see_event(self, event: StreamEvent) -> None:
         if self.first_content_at is None and isinstance(event, CONTENT_EVENTS):

@@ -72,6 +72,11 @@ class ModelAliasAdmin(SwitchableAdmin[ModelAlias]):
         used = Count("policy_candidates", distinct=True)
         return super().get_queryset(request).prefetch_related(IN_ORDER).annotate(policies_using=used)
 
+    def obstacles(self, obj: ModelAlias) -> list[str]:
+        limited = obj.keys.count()
+        keys = [f"{limited} virtual key{'s' if limited > 1 else ''} limited to it"] if limited else []
+        return super().obstacles(obj) + keys
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         renumber(form.instance, "targets")

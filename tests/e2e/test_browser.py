@@ -203,7 +203,33 @@ def test_a_filter_applies_itself_and_stays_in_the_address(page: Page) -> None:
     expect(page.locator("table.log tbody tr").first).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/dashboards/", "/dashboards/providers/", "/dashboards/requests/", "/playground/"])
+def test_a_key_is_issued_copied_once_and_revoked(page: Page) -> None:
+    page.goto("/dashboards/keys/")
+    page.get_by_role("link", name="Issue a key").click()
+    page.select_option("#id_team", index=1)
+    page.fill("#id_name", "browser test")
+    page.get_by_label("Last day on which it works").wait_for(state="hidden")
+    page.get_by_label("On a day of your choice").check()
+    expect(page.get_by_label("Last day on which it works")).to_be_visible()
+    page.get_by_label("Never").check()
+    page.get_by_role("button", name="Issue the key").click()
+    secret = page.locator("#secret").inner_text()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".secret .copy").click()
+    expect(page.locator(".secret .copy")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == secret
+    page.reload()
+    expect(page).to_have_url(re.compile(r"/dashboards/keys/$"))
+    assert secret not in page.content()
+    page.get_by_role("link", name="Revoke browser test").click()
+    page.get_by_role("button", name="Revoke the key").click()
+    expect(page.get_by_role("status")).to_contain_text("is revoked")
+
+
+PAGES = ["/dashboards/", "/dashboards/providers/", "/dashboards/requests/", "/dashboards/keys/", "/playground/"]
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/dashboards/keys/new/"])
 def test_a_phone_shows_every_page_without_sideways_scrolling(page: Page, path: str) -> None:
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     page.goto(path)

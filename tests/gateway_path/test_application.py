@@ -25,7 +25,7 @@ from routing.domain.config import Scope
 from routing.models import Team, VirtualKey
 from routing.services import key_revoke
 from tests import gateway as configure
-from tests.factories import TeamFactory
+from tests.factories import TeamFactory, key_text_of
 from tests.gateway import HELLO, Gateway, records, serving
 from tests.gateway_path.changes import changed, provider_set
 from tests.upstreams.scripted import Upstream, openai_stream
@@ -279,7 +279,7 @@ async def test_without_a_configuration_every_door_says_503_and_then_recovers(
     hidden_tables: Any, application: Application
 ) -> None:
     async with serving(application) as url, aiohttp.ClientSession() as session:
-        gateway = Gateway(url, session, configure.key_text_of(1))
+        gateway = Gateway(url, session, key_text_of(1))
         ready = await gateway.get("/health/ready")
         assert (ready.status, ready.json["status"]) == (503, "starting")
         assert (await gateway.get("/health/live")).status == 200
@@ -314,10 +314,10 @@ async def test_without_a_configuration_every_door_says_503_and_then_recovers(
 )
 async def test_a_key_out_of_force_gets_the_same_answer_as_one_that_never_was(gateway: Gateway, edit: Any) -> None:
     await changed(gateway, edit)
-    never = await gateway.chat(key=configure.key_text_of(99))
+    never = await gateway.chat(key=key_text_of(99))
     for reply in (
-        await gateway.chat(key=configure.key_text_of(2)),
-        await gateway.get("/v1/models", key=configure.key_text_of(2)),
+        await gateway.chat(key=key_text_of(2)),
+        await gateway.get("/v1/models", key=key_text_of(2)),
     ):
         assert (reply.status, reply.json["error"]) == (401, never.json["error"])
 
@@ -325,24 +325,24 @@ async def test_a_key_out_of_force_gets_the_same_answer_as_one_that_never_was(gat
 async def test_a_key_that_expires_later_is_good_until_then(gateway: Gateway) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=1.5)
     await changed(gateway, lambda: configure.key(2, expires_at=soon))
-    assert (await gateway.chat(model="swift", key=configure.key_text_of(2))).status == 200
+    assert (await gateway.chat(model="swift", key=key_text_of(2))).status == 200
     await asyncio.sleep(1.5)
-    assert (await gateway.chat(model="swift", key=configure.key_text_of(2))).status == 401
+    assert (await gateway.chat(model="swift", key=key_text_of(2))).status == 401
 
 
 async def test_revoking_a_key_and_switching_a_team_off_stop_its_traffic(gateway: Gateway) -> None:
     await changed(gateway, lambda: key_revoke(key=VirtualKey.objects.get(), by=None))
     assert (await gateway.chat(model="swift")).status == 401
     await changed(gateway, lambda: configure.key(2))
-    assert (await gateway.chat(model="swift", key=configure.key_text_of(2))).status == 200
+    assert (await gateway.chat(model="swift", key=key_text_of(2))).status == 200
 
     def switch_off() -> None:
-        team = Team.objects.get(keys__prefix=configure.key_text_of(2).split("_")[1])
+        team = Team.objects.get(keys__prefix=key_text_of(2).split("_")[1])
         team.is_active = False
         team.save()
 
     await changed(gateway, switch_off)
-    assert (await gateway.chat(model="swift", key=configure.key_text_of(2))).status == 401
+    assert (await gateway.chat(model="swift", key=key_text_of(2))).status == 401
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ async def test_a_key_may_do_what_its_scopes_say(
     gateway: Gateway, openai_upstream: Upstream, scopes: list[str], chat: int, models: int
 ) -> None:
     await changed(gateway, lambda: configure.key(2, scopes=[str(scope) for scope in scopes]))
-    key = configure.key_text_of(2)
+    key = key_text_of(2)
     chatted, listed = await gateway.chat(model="swift", key=key), await gateway.get("/v1/models", key=key)
     assert (chatted.status, listed.status) == (chat, models)
     for reply, scope in ((chatted, "chat"), (listed, "models")):

@@ -5,6 +5,7 @@ Both vendors cost $1 per million tokens in and $2 out: 1,000 nano-USD a token in
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,6 +59,12 @@ def beside(record: UsageRecord) -> list[int | None]:
 def prompt_of(upstream: Upstream) -> int:
     """What the gateway counts for the first prompt that this vendor was sent."""
     return estimate_tokens(json.dumps(upstream.calls[0].body).encode())
+
+
+def bound_of(upstream: Upstream) -> int:
+    """The most tokens that the first prompt of this vendor can have: its bytes."""
+    headers = {name.lower(): value for name, value in upstream.calls[0].headers.items()}
+    return int(headers["content-length"])
 
 
 async def only_record() -> UsageRecord:
@@ -127,9 +134,8 @@ async def test_cached_tokens_are_charged_once_and_at_their_own_rate(
     counts: tuple[int, int, int, int], cost: int, stream: bool,
 ) -> None:  # fmt: skip
     for vendor in ("alpha", "beta"):
-        await changed(
-            gateway, lambda v=vendor: price_set(v, input="1", output="2", cache_read="0.1", cache_write="1.25")
-        )
+        rates = {"input": "1", "output": "2", "cache_read": "0.1", "cache_write": "1.25"}
+        await changed(gateway, partial(price_set, vendor, **rates))
     openai_upstream.play(play)
     anthropic_upstream.play(play)
     await gateway.chat(model=model, stream=stream)
@@ -222,7 +228,8 @@ async def test_a_count_that_only_began_is_not_taken_for_the_whole(
 @both_ways
 @both_wires
 async def test_an_unknown_price_is_null_and_never_zero(gateway: Gateway, model: str, stream: bool) -> None:
-    await changed(gateway, lambda: (price_forget("alpha"), price_forget("beta")))
+    for vendor in ("alpha", "beta"):
+        await changed(gateway, partial(price_forget, vendor))
     reply = await gateway.chat(model=model, stream=stream)
     assert reply.headers.get("x-router-cost-usd", "unknown") == "unknown"
     record = await only_record()
@@ -371,8 +378,8 @@ async def test_an_attempt_that_broke_before_content_is_charged_beside_the_one_th
     record = await only_record()
     assert (record.deployment, record.usage_source, tokens(record)) == ("beta/sage-1", "provider", (12, 0, 0, 5))
     broken, answered = beside(record)
-    assert (broken, answered) == (prompt_of(openai_upstream) * IN, None)
-    assert record.cost_nano == 22_000 + prompt_of(openai_upstream) * IN
+    assert (broken, answered) == (bound_of(openai_upstream) * IN, None)
+    assert record.cost_nano == 22_000 + bound_of(openai_upstream) * IN
 
 
 # --- silence ------------------------------------------------------------------------------------------------------
@@ -388,7 +395,7 @@ async def test_a_timeout_without_a_byte_is_charged_for_the_prompt_and_flagged(
     assert (reply.status, reply.error["code"]) == (504, "upstream_timeout")
     record = await only_record()
     assert (record.state, record.usage_source, tokens(record)) == ("settled", "bound", (0, 0, 0, 0))
-    assert record.cost_nano == prompt_of(openai_upstream) * IN
+    assert record.cost_nano == bound_of(openai_upstream) * IN
     assert beside(record) == [record.cost_nano]
 
 
@@ -403,7 +410,7 @@ async def test_a_doubt_stays_flagged_when_the_last_attempt_was_refused(
     record = await only_record()
     assert (record.state, record.usage_source) == ("settled", "bound")
     assert beside(record) == [record.cost_nano, None]
-    assert record.cost_nano == prompt_of(openai_upstream) * IN
+    assert record.cost_nano == bound_of(openai_upstream) * IN
 
 
 async def test_a_stream_that_falls_silent_is_charged_for_what_came(gateway: Gateway, openai_upstream: Upstream) -> None:

@@ -26,7 +26,7 @@ from tests.analytics.ledger.samples import opened
 from tests.routing.domain.build import DOLLAR, deployment, request
 
 BODY = b'{"model":"swift","messages":[{"role":"user","content":"Hello"}]}'
-PROMPT = estimate_tokens(BODY)
+PROMPT, BOUND = estimate_tokens(BODY), len(BODY)
 HALF_KNOWN = Price(id=2, input=None, output=2_000_000_000)
 USAGE = Usage(input_tokens=12, output_tokens=5)
 SAID: list[StreamEvent] = [TextDelta("Hello"), Finished(FinishReason.STOP)]
@@ -93,7 +93,7 @@ def test_a_request_that_ended_between_two_attempts_is_charged_for_what_is_in_dou
     begin(running)
     running.end(Failure(FailureKind.TIMEOUT, "silence"))
     ended = on_record(running, CANCELLED)
-    assert (ended.state, ended.usage_source, ended.cost_nano) == ("cancelled", "bound", PROMPT * 1_000)
+    assert (ended.state, ended.usage_source, ended.cost_nano) == ("cancelled", "bound", BOUND * 1_000)
     assert [attempt.failure for attempt in ended.attempts] == ["timeout"]
 
 
@@ -172,8 +172,8 @@ def test_tokens_at_their_price_and_what_stands_beside_the_attempts_are_the_cost(
     if served is None or any(attempt.price is not DOLLAR for attempt in doubts):
         assert ended.cost_nano is None
     else:
-        assert ended.cost_nano == served + len(doubts) * PROMPT * 1_000
-        assert sum(attempt.billed_nano or 0 for attempt in ended.attempts) == len(doubts) * PROMPT * 1_000
+        assert ended.cost_nano == served + len(doubts) * BOUND * 1_000
+        assert sum(attempt.billed_nano or 0 for attempt in ended.attempts) == len(doubts) * BOUND * 1_000
     assert (usage == Usage()) is (how == "exhausted")
     assert _is_charged(ended) is (bool(doubts) or how != "exhausted")
     assert len(ended.attempts) == len(broken) + (how != "exhausted")

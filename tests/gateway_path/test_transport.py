@@ -86,8 +86,8 @@ def credential(secret: str = SECRET) -> Credential:
     return Credential(1, "key", secret[-4:], seal(secret))
 
 
-def call(body: bytes = b"{}", **headers: str) -> UpstreamRequest:
-    return UpstreamRequest("/chat/completions", {"content-type": "application/json", **headers}, body)
+def call(body: bytes = b"{}", headers: dict[str, str] | None = None) -> UpstreamRequest:
+    return UpstreamRequest("/chat/completions", {"content-type": "application/json", **(headers or {})}, body)
 
 
 async def ask(
@@ -202,7 +202,7 @@ async def test_a_header_value_with_a_line_break_never_leaves(transport: Transpor
     async with server(OK) as serving:
         with pytest.raises(ValueError, match="header injection"):
             async with transport.post(
-                endpoint(serving.port), None, call(**{"x-request-id": "1\r\nx-evil: yes"}), timeout_s=5
+                endpoint(serving.port), None, call(headers={"x-request-id": "1\r\nx-evil: yes"}), timeout_s=5
             ):
                 pytest.fail("it was sent")
     assert serving.heads == []

@@ -146,7 +146,9 @@ def test_a_model_that_is_still_offered_has_no_successor(admin_client: Client) ->
     said = complaints(admin_client, CatalogueModel, **MODEL, replaced_by=successor.pk)
     assert "Only a retired model is replaced" in said
     retired = MODEL | {"status": "retired"}
-    assert submit(admin_client, f"{list_url(CatalogueModel)}add/", **retired, replaced_by=successor.pk).status_code == 302
+    assert (
+        submit(admin_client, f"{list_url(CatalogueModel)}add/", **retired, replaced_by=successor.pk).status_code == 302
+    )
 
 
 def test_a_model_does_not_replace_itself(admin_client: Client) -> None:

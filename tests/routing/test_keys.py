@@ -10,11 +10,12 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import ProtectedError
 from django.utils import timezone
 
 from routing.domain.keys import key_digest, key_parts, key_text
-from routing.models import ConfigRevision, VirtualKey
+from routing.models import ConfigRevision, ModelAlias, VirtualKey
 from routing.services import key_issue, key_revoke, playground_key_for
 from tests.factories import ModelAliasFactory, TeamFactory, UserFactory, VirtualKeyFactory, key_text_of
 
@@ -171,3 +172,18 @@ def test_the_command_says_what_there_is_instead(options: list[str], said: str) -
     with pytest.raises(CommandError, match=said):
         call_command("create_key", "--name", "bot", *options)
     assert not VirtualKey.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_alias_that_limits_a_key_cannot_be_deleted_from_under_it() -> None:
+    alias = ModelAliasFactory.create()
+    key = VirtualKeyFactory.create()
+    key.allowed_models.add(alias)
+    with pytest.raises(ProtectedError, match="take it off their lists first"), transaction.atomic():
+        alias.delete()
+    with pytest.raises(ProtectedError), transaction.atomic():
+        ModelAlias.objects.filter(pk=alias.pk).delete()
+    assert list(key.allowed_models.all()) == [alias]
+    key.allowed_models.clear()
+    alias.delete()
+    assert not ModelAlias.objects.filter(pk=alias.pk).exists()

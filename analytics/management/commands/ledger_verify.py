@@ -3,11 +3,11 @@
 import dataclasses
 import json
 from argparse import ArgumentParser
-from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from analytics.management.day_argument import day_argument
 from analytics.services import Difference, LedgerReport, ledger_check
 
 
@@ -15,13 +15,13 @@ class Command(BaseCommand):
     help = "Compare rollups with the usage records they were made of. Exit code 1 when anything differs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--from", dest="first", type=date.fromisoformat, help="first day, YYYY-MM-DD (default: all)"
-        )
-        parser.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included (default: all)")
+        parser.add_argument("--from", dest="first", type=day_argument, help="first day, YYYY-MM-DD (default: all)")
+        parser.add_argument("--to", dest="last", type=day_argument, help="last day, included (default: all)")
         parser.add_argument("--json", action="store_true", help="one JSON object")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        if options["first"] and options["last"] and options["last"] < options["first"]:
+            raise CommandError("--to is before --from", returncode=2)
         report = ledger_check(first=options["first"], last=options["last"])
         self.stdout.write(as_json(report) if options["json"] else as_text(report))
         if report.differences:

@@ -2,12 +2,12 @@
 
 import json
 from argparse import ArgumentParser
-from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from analytics.domain.rollup import DayRange
+from analytics.management.day_argument import day_argument
 from analytics.services import Recomputed, rollup_preview, rollup_recompute
 
 
@@ -15,10 +15,8 @@ class Command(BaseCommand):
     help = "Recompute daily cost rollups from the usage records. May be stopped and run again: a transaction per day."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--from", dest="first", type=date.fromisoformat, required=True, help="first day, YYYY-MM-DD"
-        )
-        parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True, help="last day, included")
+        parser.add_argument("--from", dest="first", type=day_argument, required=True, help="first day, YYYY-MM-DD")
+        parser.add_argument("--to", dest="last", type=day_argument, required=True, help="last day, included")
         parser.add_argument("--json", action="store_true", help="one JSON object per day")
         parser.add_argument("--dry-run", action="store_true", help="only show what would change")
 

@@ -13,6 +13,8 @@ from routing.domain.config import Scope
 from routing.models import ModelAlias, Team, default_scopes
 from routing.services import key_issue
 
+MAX_DAYS = 36_500
+
 
 class Command(BaseCommand):
     help = "Issues a virtual key for a team and prints it. It cannot be shown again."
@@ -33,7 +35,9 @@ class Command(BaseCommand):
         aliases = list(ModelAlias.objects.filter(name__in=options["models"]))
         if missing := set(options["models"]) - {alias.name for alias in aliases}:
             raise CommandError(f"No model alias {', '.join(sorted(missing))}.")
-        days = options["days"]
+        days: int | None = options["days"]
+        if days is not None and not 1 <= days <= MAX_DAYS:
+            raise CommandError(f"--days is from 1 to {MAX_DAYS}. Leave it out for a key that never expires.")
         try:
             issued = key_issue(
                 team=team,
