@@ -17,7 +17,9 @@ from benchmarks.load import Result, Shot, fire
 from benchmarks.stage import Stage, stage
 
 PATH = "/v1/chat/completions"
+FLOOR = "same wire, bare forwarder"
 SHOTS = {
+    FLOOR: (Shot(PATH, "same"), 32),
     "same wire": (Shot(PATH, "same"), 32),
     "same wire, 128 connections": (Shot(PATH, "same"), 128),
     "translated wire": (Shot(PATH, "other"), 32),
@@ -43,17 +45,18 @@ class Row:
 
 def measure(on: Stage, what: str, *, requests: int, rounds: int) -> Row:
     shot, connections = SHOTS[what]
+    server = on.floor if what == FLOOR else on.gateway
     request = shot.request(key=on.key)
     count = max(connections, requests // 10 if shot.note else requests)
-    warm_up = asyncio.run(fire(port=on.gateway_port, request=request, connections=connections, requests=count // 4))
+    warm_up = asyncio.run(fire(port=server.port, request=request, connections=connections, requests=count // 4))
     if warm_up.errors:
         raise SystemExit(f"{what}: {warm_up.errors} of {count // 4} requests failed; nothing was measured")
     best: tuple[float, Result] | None = None
     errors = 0
     for _ in range(rounds):
-        before = on.cpu_s()
-        result = asyncio.run(fire(port=on.gateway_port, request=request, connections=connections, requests=count))
-        cpu_ms = (on.cpu_s() - before) / count * 1000
+        before = server.cpu_s()
+        result = asyncio.run(fire(port=server.port, request=request, connections=connections, requests=count))
+        cpu_ms = (server.cpu_s() - before) / count * 1000
         errors += result.errors
         if best is None or cpu_ms < best[0]:
             best = cpu_ms, result
@@ -68,7 +71,7 @@ def measure(on: Stage, what: str, *, requests: int, rounds: int) -> Row:
 def overhead(on: Stage, *, requests: int) -> dict[str, float]:
     """Milliseconds added at one connection: through the gateway less direct, p50 and p99."""
     request = Shot(PATH, "same").request(key=on.key)
-    through = asyncio.run(fire(port=on.gateway_port, request=request, connections=1, requests=requests))
+    through = asyncio.run(fire(port=on.gateway.port, request=request, connections=1, requests=requests))
     direct = asyncio.run(fire(port=on.vendor_port, request=request, connections=1, requests=requests))
     return {
         "p50_ms": round(through.percentile_ms(0.5) - direct.percentile_ms(0.5), 2),
@@ -84,19 +87,20 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(SHOTS), help="measure one row only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, stage(Path(folder)) as on:
-        idle_mb = on.rss_mb()
+        idle_mb = on.gateway.rss_mb()
         wanted = [options.only] if options.only else list(SHOTS)
         rows = [measure(on, what, requests=options.requests, rounds=options.rounds) for what in wanted]
         added = overhead(on, requests=options.requests // 4)
-        report(rows, added, idle_mb=idle_mb, loaded_mb=on.rss_mb(), target=options.json)
+        report(rows, added, idle_mb=idle_mb, loaded_mb=on.gateway.rss_mb(), target=options.json)
 
 
 def report(rows: list[Row], added: dict[str, float], *, idle_mb: float, loaded_mb: float, target: Path | None) -> None:
-    print(f"{'':30}{'conns':>6}{'CPU ms':>9}{'p50 ms':>9}{'p99 ms':>9}{'req/s':>8}{'errors':>8}")
+    floor = next((row.cpu_ms for row in rows if row.what == FLOOR), None)
+    print(f"{'':30}{'conns':>6}{'CPU ms':>9}{'p50 ms':>9}{'p99 ms':>9}{'req/s':>8}{'errors':>8}{'x floor':>9}")
     for row in rows:
         print(
             f"{row.what:30}{row.connections:>6}{row.cpu_ms:>9.3f}{row.p50_ms:>9.2f}{row.p99_ms:>9.2f}"
-            f"{row.per_s:>8.0f}{row.errors:>8}"
+            f"{row.per_s:>8.0f}{row.errors:>8}" + (f"{row.cpu_ms / floor:>9.2f}" if floor else "")
         )
     print(f"added at one connection: p50 {added['p50_ms']} ms, p99 {added['p99_ms']} ms")
     print(f"resident memory: {idle_mb:.0f} MB at start, {loaded_mb:.0f} MB after the load")

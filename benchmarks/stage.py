@@ -20,24 +20,32 @@ CAPABILITIES = ["streaming", "tool_calling", "json_mode", "temperature"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """`key` is a virtual key that may call the models `same` (OpenAI's wire) and `other` (Anthropic's)."""
+class Server:
+    """A process that is measured."""
 
-    gateway_port: int
-    vendor_port: int
-    gateway_pid: int
-    key: str
+    port: int
+    pid: int
 
     def cpu_s(self) -> float:
-        """CPU seconds that the gateway has used so far, user and system, all its threads."""
-        fields = Path(f"/proc/{self.gateway_pid}/stat").read_text().rpartition(")")[2].split()
+        """CPU seconds that it has used so far, user and system, all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def rss_mb(self) -> float:
-        for line in Path(f"/proc/{self.gateway_pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`key` is a virtual key that may call the models `same` (OpenAI's wire) and `other` (Anthropic's)."""
+
+    gateway: Server
+    floor: Server
+    vendor_port: int
+    key: str
 
 
 @contextmanager
@@ -58,12 +66,18 @@ def stage(folder: Path) -> Iterator[Stage]:
         vendor_port = int(vendor.stdout.readline())
         setup = [sys.executable, "-m", "benchmarks.installation", str(vendor_port)]
         key = subprocess.run(setup, check=True, capture_output=True, text=True).stdout.split()[-1]
-        port = _free_port()
-        server = [sys.executable, "-m", "uvicorn", "routerplatform.asgi:application", "--host", "127.0.0.1"]
-        options = ["--port", str(port), "--ws", "websockets-sansio", "--no-access-log", "--log-level", "warning"]
-        with _process(server + options) as gateway:
-            _wait_ready(port, gateway)
-            yield Stage(port, vendor_port, gateway.pid, key)
+        os.environ["BENCH_VENDOR"] = f"http://127.0.0.1:{vendor_port}"
+        with _server("routerplatform.asgi:application") as gateway, _server("benchmarks.floor:application") as floor:
+            yield Stage(gateway, floor, vendor_port, key)
+
+
+@contextmanager
+def _server(application: str) -> Iterator[Server]:
+    port = _free_port()
+    command = [sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1", "--port", str(port)]
+    with _process([*command, "--ws", "websockets-sansio", "--no-access-log", "--log-level", "warning"]) as process:
+        _wait_ready(port, process)
+        yield Server(port, process.pid)
 
 
 @contextmanager
@@ -86,8 +100,12 @@ def _wait_ready(port: int, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=1):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
                 return
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                return  # the floor passes the probe on to the vendor, and answers
+            time.sleep(0.1)
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise SystemExit("the gateway did not get ready within 30 s")

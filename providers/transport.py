@@ -104,10 +104,9 @@ class Transport:
         headers = {**self._authorization(endpoint, credential), **call.headers}
         data = call.body if len(call.body) < LARGE_BODY_BYTES else BytesIO(call.body)
         try:
-            async with asyncio.timeout(min(endpoint.timeout_s, timeout_s)):
-                response = await session.post(
-                    url, data=data, headers=headers, timeout=_limits(endpoint, timeout_s), allow_redirects=False
-                )
+            response = await session.post(
+                url, data=data, headers=headers, timeout=_limits(endpoint, timeout_s), allow_redirects=False
+            )
         except NOT_DISPATCHED as error:
             raise _error(FailureKind.CONNECT, _connect_text(endpoint, error), dispatched=False) from error
         except TimeoutError as error:

@@ -23,6 +23,7 @@ from analytics.ledger.segments import SETTLED, Segment, frame, kind_of
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 SEGMENT_S: Final = 60.0
 RETRY_S: Final = 1.0
+SYNC_GAP_S: Final = 0.002  # from one sync's beginning to the next
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class Journal:
         self._retry_at = 0.0
         self._waiters: list[asyncio.Future[None]] = []
         self._sync: asyncio.Future[None] | None = None
+        self._sync_timer: asyncio.TimerHandle | None = None
+        self._synced_from = 0.0  # loop time at which the last sync began
         self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="journal-sync")
 
     @property
@@ -133,8 +136,8 @@ class Journal:
         """Return when all that is in the file now is on disk. One fdatasync serves all who came before it began."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        if self._sync is None:
-            self._start_sync()
+        if self._sync is None and self._sync_timer is None:
+            self._plan_sync()
         await waiter
 
     async def close(self) -> None:
@@ -218,13 +221,23 @@ class Journal:
         self.last_error = f"journal: {error.strerror}"
         self._retry_at = self._clock() + RETRY_S
 
+    def _plan_sync(self) -> None:
+        """At once after a rest; under load not before the gap is over, so that more requests share one sync."""
+        loop = asyncio.get_running_loop()
+        wait_s = self._synced_from + SYNC_GAP_S - loop.time()
+        if wait_s > 0:
+            self._sync_timer = loop.call_later(wait_s, self._start_sync)
+        else:
+            self._start_sync()
+
     def _start_sync(self) -> None:
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters, self._sync_timer = self._waiters, [], None
         dirty = [segment for segment in (*self.spilled, *self._segments) if segment.is_dirty]
         folder = self._directory if any(segment.is_new for segment in dirty) else None
         for segment in dirty:
             segment.is_dirty = segment.is_new = False
         loop = asyncio.get_running_loop()
+        self._synced_from = loop.time()
         self._sync = loop.run_in_executor(self._sync_thread, _sync_files, [segment.fd for segment in dirty], folder)
         self._sync.add_done_callback(partial(self._end_sync, waiters))
 
@@ -240,7 +253,7 @@ class Journal:
                 waiter.set_result(None)
         self._reap()
         if self._waiters:
-            self._start_sync()
+            self._plan_sync()
 
 
 def _sync_files(descriptors: Sequence[int], folder: Path | None) -> None:

@@ -218,7 +218,12 @@ class ProviderAdmin(SwitchableAdmin[Provider]):
 
     @admin.display(description="state", ordering="is_active")
     def state(self, provider: Provider) -> SafeString:
-        if provider.is_active and PROVIDER_KINDS[provider.kind].needs_key and not provider.keys_on:  # type: ignore[attr-defined]  # annotated
+        kind = PROVIDER_KINDS.get(provider.kind)
+        if kind is None:
+            return label(
+                "Unknown kind", Tone.BAD, title=f"This version knows no “{provider.kind}”: nothing is sent to it."
+            )
+        if provider.is_active and kind.needs_key and not provider.keys_on:  # type: ignore[attr-defined]  # annotated
             return label("No key", Tone.WARN, title="It needs an active key before anything is sent to it.")
         return active_label(provider.is_active)
 

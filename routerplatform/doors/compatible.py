@@ -33,6 +33,7 @@ SSE_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+WATCH_AFTER_S = 0.05  # a caller who leaves sooner is noticed then
 MODELS_SINCE = 1_700_000_000  # OpenAI's clients require a creation time; an alias has none that means anything
 
 
@@ -233,11 +234,13 @@ def _too_large(limit: int) -> BodyTooLarge:
 class CallerWatch:
     """Cancels the task that answers as soon as the caller is gone, and turns that into `CallerGone`.
 
-    Use as a context around the answering; `start` it once the body has been read, since it reads on from there.
+    Use as a context around the answering; `start` it once the body has been read, since it reads on from there. An
+    answer that comes at once is spared the watching, which costs a task.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._gone = False
 
@@ -245,6 +248,9 @@ class CallerWatch:
         answering = asyncio.current_task()
         assert answering is not None
         self._answering = answering
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
         self._watcher = asyncio.create_task(self._watch())
 
     def __enter__(self) -> None:
@@ -253,6 +259,8 @@ class CallerWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
         if self._gone:

@@ -2,7 +2,6 @@
 
 import os
 import time
-import uuid
 
 
 def new_request_id() -> str:
@@ -11,4 +10,5 @@ def new_request_id() -> str:
     value = (milliseconds << 80) | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | (0x7 << 76)  # version
     value = value & ~(0x3 << 62) | (0x2 << 62)  # variant
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

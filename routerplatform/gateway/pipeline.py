@@ -87,7 +87,7 @@ async def _settle(
         return None
     tally.interrupt(ending.error_code)
     entry = final_entry(admission.draft, tally, ending, finished_at=runtime.now().timestamp())
-    await runtime.settle(entry)
+    await runtime.ledger.settle(entry)  # in the journal before it first waits: a second cancellation loses nothing
     call.settled(entry)
     return entry
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from analytics.domain.usage import UsageEntry
 from analytics.ledger.ledger import Ledger
 from providers.fields import check_readable
 from providers.transport import Transport
@@ -39,7 +38,6 @@ class Runtime:
     max_body_bytes: int
     now: Callable[[], datetime] = utc_now
     _serving: set[asyncio.Task[Any]] = field(default_factory=set)
-    _settling: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
         """Load the configuration, open the journal. Works without a reachable database: readiness then waits.
@@ -58,11 +56,10 @@ class Runtime:
         for task in self._serving:
             if not task.cancelling():
                 task.cancel()
-        while unfinished := self._serving | self._settling:
-            _, late = await asyncio.wait(unfinished, timeout=CLOSE_WITHIN_S)
+        if self._serving:
+            _, late = await asyncio.wait(self._serving, timeout=CLOSE_WITHIN_S)
             if late:
                 logger.error("%d requests could not be settled in time: their journal will be adopted", len(late))
-                break
         await self.config.close()
         await self.transport.close()
         await self.ledger.close()
@@ -77,13 +74,6 @@ class Runtime:
             yield
         finally:
             self._serving.discard(task)
-
-    async def settle(self, entry: UsageEntry) -> None:
-        """Put a request on record. Runs to its end even when the caller's own task is cancelled meanwhile."""
-        task = asyncio.create_task(self.ledger.settle(entry))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
-        await asyncio.shield(task)
 
     def problem(self) -> str:
         """Why this process should get no traffic; empty when it may. Neither database nor Redis count."""

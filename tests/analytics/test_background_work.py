@@ -1,4 +1,4 @@
-"""The tasks of the workers: each may run twice, at once, late, or with nothing to do, and changes what it should once."""
+"""The tasks of the workers: each may run twice, at once, late, or with nothing to do, and does what it should once."""
 
 import logging
 from datetime import timedelta

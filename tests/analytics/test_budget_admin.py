@@ -33,7 +33,7 @@ ADD = "/admin/analytics/budget/add/"
         ({"max_budget": "0"}, "greater than or equal to 0.01"),
         ({"max_budget": "-5"}, "greater than or equal to 0.01"),
         ({"max_budget": "0.001"}, "no more than 2 decimal places"),
-        ({"max_budget": "12345678901.00"}, "no more than 10 digits before the decimal point"),
+        ({"max_budget": "12345678901.00"}, "no more than 12 digits in total"),
         ({"max_budget": "NaN"}, "Enter a number"),
         ({"max_budget": "ten"}, "Enter a number"),
         ({"budget_duration": "1w"}, "Select a valid choice"),

@@ -304,7 +304,7 @@ async def test_a_head_that_does_not_come_is_a_timeout(transport: Transport, hand
         started = asyncio.get_running_loop().time()
         failure = await failure_of(ask(transport, endpoint(serving.port, timeout_s=0.3)))
     assert (failure.kind, failure.dispatched) == (FailureKind.TIMEOUT, True)
-    assert asyncio.get_running_loop().time() - started < 0.6
+    assert asyncio.get_running_loop().time() - started < 0.9  # the slow one: four pieces, then the silence
 
 
 async def test_silence_in_the_middle_of_a_body_is_a_timeout(transport: Transport) -> None:

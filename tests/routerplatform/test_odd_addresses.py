@@ -71,10 +71,11 @@ def test_a_filter_takes_no_nonsense_for_an_error(admin_client: Client, name: str
     assert admin_client.get(list_url(LISTED[name]), query).status_code in {200, 302}
 
 
-@pytest.mark.parametrize("tail", ["abc/change/", "0/change/", f"{'9' * 40}/change/", "%00/change/", "abc/history/"])
-@pytest.mark.parametrize("name", sorted(set(LISTED) - {"auth.user", "auth.group"}))
-def test_a_row_that_does_not_exist_is_an_answer(admin_client: Client, name: str, tail: str) -> None:
-    assert admin_client.get(list_url(LISTED[name]) + tail).status_code in {302, 404}
+@pytest.mark.parametrize("name", sorted(LISTED))
+def test_a_row_that_does_not_exist_is_an_answer(admin_client: Client, name: str) -> None:
+    tails = ("abc/change/", "0/change/", f"{'9' * 40}/change/", "%00/change/", "abc/history/", "0/history/")
+    statuses = {tail: admin_client.get(list_url(LISTED[name]) + tail).status_code for tail in tails}
+    assert set(statuses.values()) <= {302, 404}, statuses
 
 
 @pytest.mark.parametrize("tail", ["abc/delete/", "0/delete/", f"{'9' * 40}/delete/"])
@@ -83,7 +84,6 @@ def test_what_does_not_exist_is_not_deleted(admin_client: Client, tail: str) -> 
         assert admin_client.post(list_url(LISTED[name]) + tail, {"post": "yes"}).status_code in {302, 404}
 
 
-@pytest.mark.parametrize("pk", ["abc", "0", "9" * 40])
 @pytest.mark.parametrize(
     ("name", "action"),
     [
@@ -93,11 +93,9 @@ def test_what_does_not_exist_is_not_deleted(admin_client: Client, tail: str) -> 
         ("providers.cataloguemodel", "add-price"),
     ],
 )
-def test_a_button_of_a_row_that_does_not_exist_breaks_nothing(
-    admin_client: Client, name: str, action: str, pk: str
-) -> None:
-    response = admin_client.get(f"{list_url(LISTED[name])}{pk}/{action}", follow=True)
-    assert response.status_code in {200, 403, 404}
+def test_a_button_of_a_row_that_does_not_exist_leads_nowhere(admin_client: Client, name: str, action: str) -> None:
+    urls = [f"{list_url(LISTED[name])}{pk}/{action}/" for pk in ("abc", "0", "9" * 40)]
+    assert {url: admin_client.get(url).status_code for url in urls} == dict.fromkeys(urls, 404)
 
 
 def test_an_action_on_rows_that_are_gone_changes_nothing(admin_client: Client) -> None:
@@ -135,14 +133,13 @@ DASHBOARD_QUERIES = [
 ]
 
 
-@pytest.mark.parametrize("query", DASHBOARD_QUERIES)
 @pytest.mark.parametrize("path", ["/dashboards/", "/dashboards/requests/"])
-def test_a_dashboard_reads_any_query_as_something(admin_client: Client, path: str, query: dict[str, str]) -> None:
+def test_a_dashboard_reads_any_query_as_something(admin_client: Client, path: str) -> None:
     make.UsageRecordFactory()
-    assert admin_client.get(path, query).status_code == 200
-    exported: Any = admin_client.get(path, query | {"format": "csv"})
-    assert exported.status_code == 200
-    assert exported.getvalue()
+    for query in DASHBOARD_QUERIES:
+        assert admin_client.get(path, query).status_code == 200, query
+        exported: Any = admin_client.get(path, query | {"format": "csv"})
+        assert (exported.status_code, bool(exported.getvalue())) == (200, True), query
 
 
 @pytest.mark.parametrize("slug", [NUL, "no-such-team", "../admin", "x" * 5000])
