@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 
@@ -43,15 +43,34 @@ class UpstreamReply:
         self.headers: Mapping[str, str] = response.headers
 
     async def read(self, limit: int = MAX_ANSWER_BYTES) -> bytes:
-        """The whole body; what is beyond `limit` is refused as malformed."""
+        """The whole body; what is beyond `limit` is refused as malformed.
+
+        :raises ProviderError: as `piece`.
+        """
         pieces: list[bytes] = []
         size = 0
-        async for piece in self.pieces():
+        while piece := await self.piece():
             size += len(piece)
             if size > limit:
                 raise _error(FailureKind.MALFORMED, f"the answer is larger than {limit} bytes")
             pieces.append(piece)
         return b"".join(pieces)
+
+    async def piece(self) -> bytes:
+        """The next of the body as it comes off the network; empty at its end.
+
+        :raises ProviderError: TIMEOUT after the endpoint's silence or the attempt's time, STREAM_BROKEN when the
+            connection is cut, MALFORMED when the body is packed.
+        """
+        encoding = _encoding(self._response)
+        if encoding:
+            raise _error(FailureKind.MALFORMED, f"the answer is {encoding}-encoded, which was not asked for")
+        try:
+            return await self._response.content.readany()
+        except TimeoutError as error:
+            raise _error(FailureKind.TIMEOUT, "the provider did not finish its answer in time") from error
+        except aiohttp.ClientError as error:
+            raise _error(FailureKind.STREAM_BROKEN, "the provider cut its answer off") from error
 
     async def read_error(self) -> bytes:
         """The beginning of an error body, whatever happens to the rest; nothing of one that is packed."""
@@ -61,23 +80,6 @@ class UpstreamReply:
                 while piece := await self._response.content.read(MAX_ERROR_BYTES - len(body)):
                     body += piece
         return b"" if _encoding(self._response) else body
-
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes off the network.
-
-        :raises ProviderError: TIMEOUT after the endpoint's silence or the attempt's time, STREAM_BROKEN when the
-            connection is cut, MALFORMED when the body is packed.
-        """
-        encoding = _encoding(self._response)
-        if encoding:
-            raise _error(FailureKind.MALFORMED, f"the answer is {encoding}-encoded, which was not asked for")
-        try:
-            async for piece in self._response.content.iter_any():
-                yield piece
-        except TimeoutError as error:
-            raise _error(FailureKind.TIMEOUT, "the provider did not finish its answer in time") from error
-        except aiohttp.ClientError as error:
-            raise _error(FailureKind.STREAM_BROKEN, "the provider cut its answer off") from error
 
 
 class Transport:

@@ -29,6 +29,16 @@ def submit(client: Client, url: str, **changes: Any) -> Any:
     return client.post(url, data)
 
 
+_BLANK: dict[str, dict[str, Any]] = {}
+
+
+def submit_new(client: Client, url: str, **changes: Any) -> Any:
+    """Like `submit`, for the form of a new row: what is in it unchanged is the same each time, so it is read once."""
+    if url not in _BLANK:
+        _BLANK[url] = fields_of(client.get(url))
+    return client.post(url, _BLANK[url] | {name.replace("__", "-"): value for name, value in changes.items()})
+
+
 def errors_of(page: Any) -> str:
     """Every complaint of the forms of a page that was sent back."""
     texts = [str(form.errors) for form in _forms(page)]

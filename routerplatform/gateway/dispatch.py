@@ -86,21 +86,16 @@ class Dispatcher:
             async with self._transport.post(endpoint, tally.credential, call, timeout_s=left_s) as reply:
                 if reply.status >= 300:
                     raise ProviderError(codec.read_failure(reply.status, reply.headers, await reply.read_error()))
-                if tally.request.stream:
-                    answer = _streamed(codec, tally.request, reply, tally, deadline)
-                else:
-                    answer = _whole(codec, reply, tally)
-                async with aclosing(answer):
+                if not tally.request.stream:
+                    whole = [codec.read_answer(await reply.read())]
+                    tally.see(whole)
+                    yield whole
+                    return
+                async with aclosing(_streamed(codec, tally.request, reply, tally, deadline)) as answer:
                     async for frames in answer:
                         yield frames
         finally:  # while a stream flows, our work on one piece goes on beside the provider's on the next
             tally.waited_s += time.perf_counter() - asked
-
-
-async def _whole(codec: WireCodec, reply: UpstreamReply, tally: Tally) -> AsyncGenerator[Frames, None]:
-    frames = [codec.read_answer(await reply.read())]
-    tally.see(frames)
-    yield frames
 
 
 async def _streamed(
@@ -112,16 +107,15 @@ async def _streamed(
         raise ProviderError(Failure(FailureKind.MALFORMED, "the provider answered whole where a stream was asked for"))
     reader = codec.stream_reader(request)
     held: Frames = []
-    async with aclosing(reply.pieces()) as pieces:
-        async for piece in pieces:
-            if time.perf_counter() >= deadline:
-                raise ProviderError(Failure(FailureKind.TIMEOUT, "the answer took longer than a request may"))
-            frames = reader.feed(piece)
-            tally.see(frames)
-            held += frames
-            if held and (tally.has_content or tally.finish):
-                yield held
-                held = []
+    while piece := await reply.piece():
+        if time.perf_counter() >= deadline:
+            raise ProviderError(Failure(FailureKind.TIMEOUT, "the answer took longer than a request may"))
+        frames = reader.feed(piece)
+        tally.see(frames)
+        held += frames
+        if held and (tally.has_content or tally.finish):
+            yield held
+            held = []
     last = reader.close()
     tally.see(last)
     if held or last:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from analytics.models import Budget, BudgetAlert, DirtyDay, UsageRecord, UsageState
 from providers.admin.pages import change_url, list_url
-from tests.admin_pages import errors_of, page_of, submit
+from tests.admin_pages import errors_of, page_of, submit_new
 from tests.factories import (
     NOON,
     BudgetAlertFactory,
@@ -40,23 +40,23 @@ ADD = "/admin/analytics/budget/add/"
     ],
 )
 def test_a_budget_is_refused_in_words(admin_client: Client, fields: dict[str, Any], said: str) -> None:
-    answer = submit(admin_client, ADD, **{"team": TeamFactory().pk, "max_budget": "10"} | fields)
+    answer = submit_new(admin_client, ADD, **{"team": TeamFactory().pk, "max_budget": "10"} | fields)
     assert said in errors_of(answer)
     assert not Budget.objects.exists()
 
 
 def test_a_team_has_one_budget_of_a_kind(admin_client: Client) -> None:
     budget = BudgetFactory()
-    answer = submit(admin_client, ADD, team=budget.team.pk, max_budget="10")
+    answer = submit_new(admin_client, ADD, team=budget.team.pk, max_budget="10")
     assert "Budget with this Team and Per already exists" in errors_of(answer)
-    assert submit(admin_client, ADD, team=budget.team.pk, max_budget="1", budget_duration="1d").status_code == 302
+    assert submit_new(admin_client, ADD, team=budget.team.pk, max_budget="1", budget_duration="1d").status_code == 302
 
 
 def test_a_new_budget_counts_what_was_spent_before_it(admin_client: Client) -> None:
     now = timezone.now()
     record = UsageRecordFactory(at=now, cost_nano=4 * 10**9)
     DirtyDay.objects.create(day=now.date())
-    submit(admin_client, ADD, team=record.team.pk, max_budget="5")
+    submit_new(admin_client, ADD, team=record.team.pk, max_budget="5")
     page = admin_client.get(change_url(Budget.objects.get())).content.decode()
     assert "$4.00 of $5.00 (80.0" in page
     assert "bar-warn" in page

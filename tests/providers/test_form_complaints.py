@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from providers.admin.pages import change_url, list_url
 from providers.models import CatalogueModel, Deployment, Price, Provider, ProviderKey
-from tests.admin_pages import errors_of, submit
+from tests.admin_pages import errors_of, submit, submit_new
 from tests.factories import (
     CatalogueModelFactory,
     DeploymentFactory,
@@ -27,7 +27,7 @@ MODEL = {"name": "swift-1", "label": "Swift", "vendor": "Acme", "cost_tier": "st
 def complaints(client: Client, table: type[Model], /, **fields: Any) -> str:
     """What the form for a new row says to these fields; the row must not have come into being."""
     before = table._default_manager.count()
-    answer = submit(client, f"{list_url(table)}add/", **fields)
+    answer = submit_new(client, f"{list_url(table)}add/", **fields)
     assert answer.status_code == 200, "it was saved"
     assert table._default_manager.count() == before
     return errors_of(answer)
@@ -84,7 +84,7 @@ def test_the_vendors_own_address_may_be_left_empty(admin_client: Client) -> None
 )
 def test_a_key_is_refused_in_words_that_do_not_repeat_it(admin_client: Client, secret: str, said: str) -> None:
     url = f"{list_url(ProviderKey)}add/"
-    answer = submit(admin_client, url, provider=ProviderFactory().pk, label="first", secret=secret)
+    answer = submit_new(admin_client, url, provider=ProviderFactory().pk, label="first", secret=secret)
     assert said in errors_of(answer)
     assert not ProviderKey.objects.exists()
     assert not secret.strip() or secret not in answer.content.decode()

@@ -16,19 +16,30 @@ from tests.factories import BudgetAlertFactory, MembershipFactory, ProviderFacto
 pytestmark = pytest.mark.django_db
 
 
+GONE = (Provider, ProviderKey, CatalogueModel, Deployment, ModelAlias, Team, VirtualKey)
+
+
 def demo(*options: str) -> str:
     out = StringIO()
     call_command("demo_data", *options, stdout=out)
     return out.getvalue()
 
 
-def test_removing_twice_finds_nothing_the_second_time() -> None:
+def test_removing_takes_all_that_is_the_demos_and_twice_finds_nothing_the_second_time() -> None:
+    """Also what has come to hang on it since: rollups, alerts, members, a team that was renamed."""
     demo()
     requests = UsageRecord.objects.count()
+    rollups_refresh()
+    team = Team.objects.get(slug="support-bot")
+    MembershipFactory(team=team)
+    BudgetAlertFactory(budget=Budget.objects.get(team=team))
+    Team.objects.filter(pk=team.pk).update(name="Renamed", slug="renamed")
+    left = {table: table._default_manager.count() for table in (User, RoutingPolicy, Persona)}
     assert f"The demo is gone, with {requests} usage records." in demo("--remove")
     assert "The demo is gone, with 0 usage records." in demo("--remove")
-    for table in (Provider, ProviderKey, CatalogueModel, Deployment, ModelAlias, Team, VirtualKey, UsageRecord):
+    for table in (*GONE, UsageRecord, UsageRollup, BudgetAlert, Budget, Membership):
         assert not table._default_manager.exists(), table
+    assert {table: table._default_manager.count() for table in left} == left
 
 
 def test_removing_what_was_never_there_breaks_nothing() -> None:
@@ -36,37 +47,15 @@ def test_removing_what_was_never_there_breaks_nothing() -> None:
     assert not User.objects.exists()
 
 
-def test_the_demo_can_be_made_removed_and_made_again() -> None:
-    for _ in range(2):
-        assert "The demo is in place." in demo()
-        assert Provider.objects.count() == 2
-        demo("--remove")
-    assert not Provider.objects.exists()
-
-
-def test_removal_takes_rollups_alerts_and_members_along() -> None:
-    demo()
-    rollups_refresh()
-    team = Team.objects.get(slug="support-bot")
-    MembershipFactory(team=team)
-    BudgetAlertFactory(budget=Budget.objects.get(team=team))
+def test_the_demo_is_made_again_after_its_removal_and_the_password_is_told_once_and_lets_in(client: Client) -> None:
+    line = next(line for line in demo().splitlines() if line.startswith("Sign in as "))
+    username, _, password = line.removeprefix("Sign in as ").removesuffix(" (shown only now).").partition(" with ")
+    assert client.post("/login/", {"username": username, "password": password}).status_code == 302
     demo("--remove")
-    for table in (UsageRollup, BudgetAlert, Budget, Membership):
-        assert not table._default_manager.exists(), table
-
-
-def test_people_policies_and_personas_stay() -> None:
-    demo()
-    left = {table: table._default_manager.count() for table in (User, RoutingPolicy, Persona)}
-    demo("--remove")
-    assert {table: table._default_manager.count() for table in left} == left
-
-
-def test_a_renamed_demo_team_is_still_the_demos() -> None:
-    demo()
-    Team.objects.filter(slug="support-bot").update(name="Renamed", slug="renamed")
-    demo("--remove")
-    assert not Team.objects.exists()
+    again = demo()
+    assert "The demo is in place." in again
+    assert "Sign in as" not in again
+    assert Provider.objects.count() == 2
 
 
 def test_an_own_team_of_a_demo_teams_name_is_left_alone_by_both() -> None:
@@ -85,13 +74,6 @@ def test_beside_real_providers_removing_twice_deletes_nothing_either_time() -> N
         assert "the demo providers are switched off" in demo("--remove")
     assert UsageRecord.objects.count() == requests
     assert list(Provider.objects.filter(is_active=True).values_list("name", flat=True)) == ["ours"]
-
-
-def test_the_password_is_told_once_and_lets_in(client: Client) -> None:
-    line = next(line for line in demo().splitlines() if line.startswith("Sign in as "))
-    username, _, password = line.removeprefix("Sign in as ").removesuffix(" (shown only now).").partition(" with ")
-    assert client.post("/login/", {"username": username, "password": password}).status_code == 302
-    assert "Sign in as" not in demo()
 
 
 def test_with_history_and_remove_exclude_each_other() -> None:

@@ -77,7 +77,6 @@ def test_several_field_keys_keep_their_order_and_empty_places_are_left_out(load:
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY is unset"),
         ({"FIELD_KEYS": "not-a-key"}, "FIELD_KEYS: key 1 of 1 is not a Fernet key"),
-        ({"JOURNAL_DURABILITY": "eventually"}, "must be one of: disk, process, database"),
     ],
 )
 def test_a_command_does_not_start_with_a_bad_environment(tmp_path: Path, variables: dict[str, str], said: str) -> None:

@@ -11,7 +11,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from analytics.schedule import JOBS, schedule_ensure
 from providers.admin.pages import change_url, list_url
 from routerplatform.celery import app
-from tests.admin_pages import errors_of, page_of, submit
+from tests.admin_pages import errors_of, page_of, submit, submit_new
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -95,14 +95,14 @@ def test_a_job_has_one_pace(admin_client: Client, job: PeriodicTask, fields: dic
 
 @pytest.mark.parametrize("every", ["0", "-1", "often", ""])
 def test_an_interval_is_a_whole_number_of_something(admin_client: Client, every: str) -> None:
-    answer = submit(admin_client, f"{list_url(IntervalSchedule)}add/", every=every, period="seconds")
+    answer = submit_new(admin_client, f"{list_url(IntervalSchedule)}add/", every=every, period="seconds")
     assert answer.status_code == 200
     assert not IntervalSchedule.objects.filter(period="seconds", every__lte=0).exists()
 
 
 @pytest.mark.parametrize("fields", [{"minute": "60"}, {"hour": "x"}, {"day_of_month": "32"}, {"month_of_year": "13"}])
 def test_a_time_that_no_clock_shows_is_refused(admin_client: Client, fields: dict[str, str]) -> None:
-    answer = submit(admin_client, f"{list_url(CrontabSchedule)}add/", **fields)
+    answer = submit_new(admin_client, f"{list_url(CrontabSchedule)}add/", **fields)
     assert answer.status_code == 200
     assert not CrontabSchedule.objects.filter(**fields).exists()
 
@@ -131,7 +131,7 @@ def test_name_and_task_of_a_job_are_the_codes(admin_client: Client, job: Periodi
 def test_a_person_is_refused_in_words(admin_client: Client, fields: dict[str, str], said: str) -> None:
     UserFactory(username="taken")
     wanted = {"username": "ann", "usable_password": "true", "password1": "a long pass 1", "password2": "a long pass 1"}
-    answer = submit(admin_client, f"{list_url(User)}add/", **wanted | fields)
+    answer = submit_new(admin_client, f"{list_url(User)}add/", **wanted | fields)
     assert said in errors_of(answer)
     assert not User.objects.filter(username="ann").exists()
 

@@ -8,7 +8,7 @@ from django.test import Client
 
 from providers.admin.pages import change_url, list_url
 from routing.models import Membership, ModelAlias, Persona, RoutingPolicy, Team, VirtualKey
-from tests.admin_pages import errors_of, submit
+from tests.admin_pages import errors_of, submit, submit_new
 from tests.factories import (
     DeploymentFactory,
     MembershipFactory,
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 def complaints(client: Client, table: type[Model], /, **fields: Any) -> str:
     """What the form for a new row says to these fields; the row must not have come into being."""
     before = table._default_manager.count()
-    answer = submit(client, f"{list_url(table)}add/", **fields)
+    answer = submit_new(client, f"{list_url(table)}add/", **fields)
     assert answer.status_code == 200, "it was saved"
     assert table._default_manager.count() == before
     return errors_of(answer)
