@@ -277,7 +277,7 @@ class VirtualKey(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
     )
 
-    history = HistoricalRecords(excluded_fields=["digest"])
+    history = HistoricalRecords(excluded_fields=["digest"], m2m_fields=[allowed_models])
 
     class Meta:
         ordering = ["team", "name"]

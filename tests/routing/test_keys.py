@@ -67,7 +67,7 @@ def test_an_issued_key_has_its_form_and_only_its_fingerprint_is_stored() -> None
     stored = VirtualKey.objects.get(digest=key_digest(PEPPER, issued.secret))
     assert (stored.prefix, stored.created_by, stored.scopes) == (parts.prefix, person, ["chat"])
     assert list(stored.allowed_models.all()) == [alias]
-    assert parts.secret not in str(VirtualKey.objects.values().get()) + str(VirtualKey.history.values().get())
+    assert parts.secret not in str(VirtualKey.objects.values().get()) + str(list(VirtualKey.history.values()))
     assert issued.secret not in repr(issued)
 
 
@@ -187,3 +187,13 @@ def test_an_alias_that_limits_a_key_cannot_be_deleted_from_under_it() -> None:
     key.allowed_models.clear()
     alias.delete()
     assert not ModelAlias.objects.filter(pk=alias.pk).exists()
+
+
+@pytest.mark.django_db
+def test_history_tells_which_models_a_key_was_limited_to() -> None:
+    narrow, wide = ModelAliasFactory.create(), ModelAliasFactory.create()
+    key = VirtualKeyFactory.create()
+    key.allowed_models.set([narrow])
+    key.allowed_models.add(wide)
+    told = [[row.modelalias for row in entry.allowed_models.all()] for entry in key.history.all()[:2]]
+    assert told == [[narrow, wide], [narrow]]
