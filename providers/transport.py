@@ -21,6 +21,7 @@ from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.types import Credential, Endpoint, UpstreamRequest, Wire
 from providers.fields import unseal
 from providers.wires import WIRES
+from providers.wires.failure_reading import clean
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ class GuardedResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         allowed = [result for result in found if address_allowed(result["host"], self._endpoint.allowed_networks)]
         if not allowed:
-            raise OSError(None, _refusal(host))
+            raise OSError(None, _refusal(self._endpoint))
         return allowed
 
     async def close(self) -> None:
@@ -206,7 +207,7 @@ def _refuse_literal_address(url: URL, endpoint: Endpoint) -> None:
     except ValueError:
         return  # a name: the resolver's business
     if not address_allowed(host, endpoint.allowed_networks):
-        raise _error(FailureKind.CONNECT, _refusal(host), dispatched=False)
+        raise _error(FailureKind.CONNECT, _refusal(endpoint), dispatched=False)
 
 
 def _unsealed(endpoint: Endpoint, credential: Credential) -> str:
@@ -224,8 +225,8 @@ def _unsealed(endpoint: Endpoint, credential: Credential) -> str:
 
 
 def _encoding(response: aiohttp.ClientResponse) -> str:
-    """How a body is packed; empty when it is not."""
-    encoding = response.headers.get("content-encoding", "").lower()
+    """How a body is packed, in a word that can be quoted; empty when it is not."""
+    encoding = clean(response.headers.get("content-encoding", "").lower())[:40]
     return "" if encoding == "identity" else encoding
 
 
@@ -240,10 +241,11 @@ def _no_address(endpoint: Endpoint) -> str:
     return f"the base URL of {endpoint.name} is not an address that can be called"
 
 
-def _refusal(host: str) -> str:
+def _refusal(endpoint: Endpoint) -> str:
+    """For callers too, so it names no address: the provider's page shows that to those who may see it."""
     return (
-        f"{host} is not a public address. To call it all the same, list its network under "
-        "“allowed private networks” of the provider."
+        f"{endpoint.name} has no public address. To call it all the same, list its network under “allowed private "
+        "networks” on its page in the admin."
     )
 
 

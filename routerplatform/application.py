@@ -1,11 +1,13 @@
 """Who answers what: plain ASGI for the gateway's own paths, Channels for sockets, Django for the rest."""
 
 import json
+import time
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from routerplatform.doors.compatible import Message, Receive, Send, openai_door
+from routerplatform.doors.compatible import CappedBody, Exchange, Message, Receive, Send, openai_door
+from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.runtime import Runtime, Runtimes
 
 RUNTIME = "router.runtime"  # where Django views and consumers find the runtime of their loop, in the ASGI scope
@@ -32,7 +34,16 @@ class Application:
         elif path.startswith("/health/"):
             await _probe(runtime, path, send)
         else:
-            await self._pages({**scope, RUNTIME: runtime}, receive, send)
+            await self._page(runtime, scope, receive, send)
+
+    async def _page(self, runtime: Runtime, scope: Message, receive: Receive, send: Send) -> None:
+        """Django takes a body in whole before any view asks who sends it, so a large one must not get there."""
+        exchange = Exchange(scope, receive, send, new_request_id(), time.perf_counter())
+        body = CappedBody(exchange, limit=runtime.max_body_bytes)
+        if not body.is_too_large:
+            await self._pages({**scope, RUNTIME: runtime}, body.receive, send)
+        if body.is_too_large:
+            await exchange.reply_error(body.problem())
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """Start before the first request and drain at the end; servers without lifespan start on first use."""

@@ -91,23 +91,27 @@ def _callers() -> list[tuple[str, Caller]]:
     allowed: dict[int, set[str]] = defaultdict(set)
     for key_id, alias in VirtualKey.allowed_models.through.objects.values_list("virtualkey_id", "modelalias__name"):
         allowed[key_id].add(alias)
+    keys = VirtualKey.objects.values_list(  # no instances: 10,000 of them kept requests waiting for twice as long
+        "digest", "pk", "prefix", "name", "team_id", "team__name", "scopes", "expires_at", "revoked_at",
+        "team__is_active",
+    )  # fmt: skip
     return [
         (
-            key.digest,
+            digest,
             Caller(
-                key_id=key.pk,
-                key_prefix=key.prefix,
-                key_name=key.name,
-                team_id=key.team_id,
-                team_name=key.team.name,
-                scopes=frozenset(Scope(scope) for scope in key.scopes),
-                allowed_aliases=frozenset(allowed.get(key.pk, ())),
-                expires_at=key.expires_at,
-                revoked_at=key.revoked_at,
-                team_active=key.team.is_active,
+                key_id=key_id,
+                key_prefix=prefix,
+                key_name=name,
+                team_id=team_id,
+                team_name=team_name,
+                scopes=frozenset(Scope(scope) for scope in scopes),
+                allowed_aliases=frozenset(allowed.get(key_id, ())),
+                expires_at=expires_at,
+                revoked_at=revoked_at,
+                team_active=team_active,
             ),
         )
-        for key in VirtualKey.objects.select_related("team")
+        for digest, key_id, prefix, name, team_id, team_name, scopes, expires_at, revoked_at, team_active in keys
     ]
 
 

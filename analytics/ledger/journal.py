@@ -145,6 +145,8 @@ class Journal:
         if self._segments:
             self.retry()
             await self.synced()
+            while self._waiters:  # who came meanwhile; what begins no sync before the thread ends never will
+                await self.synced()
         self._sync_thread.shutdown()
         self._reap()
         for segment in (*self.spilled, *self._segments):

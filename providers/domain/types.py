@@ -125,7 +125,7 @@ class ChatRequest:
 
     `fields` is the caller's JSON object by top-level key (values verbatim) when `wire` is set, else empty.
     `input_tokens_bound` is never below what a vendor counts: UTF-8 bytes of the body. `input_tokens_estimate` is the
-    likely count. `max_tokens` is None when the caller set no limit.
+    likely count. `max_tokens` is None when the caller set no limit; it is for each of the `choices` asked for.
     """
 
     model: str
@@ -138,6 +138,7 @@ class ChatRequest:
     input_tokens_estimate: int
     persona: str = ""
     max_tokens: int | None = None
+    choices: int = 1
     include_usage: bool = True
 
 

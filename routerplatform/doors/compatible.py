@@ -209,26 +209,45 @@ async def read_body(exchange: Exchange, *, limit: int) -> bytes:
 
     :raises BodyTooLarge: by its announced length, before a byte is read; or as soon as it has passed `limit`.
     """
-    announced = exchange.header(b"content-length")
-    if announced.isdigit() and int(announced) > limit:
-        raise _too_large(limit)
+    body = CappedBody(exchange, limit=limit)
+    if body.is_too_large:
+        raise body.problem()
     pieces: list[bytes] = []
-    size = 0
     while True:
-        message = await exchange.receive()
+        message = await body.receive()
         if message["type"] == "http.disconnect":
-            raise CallerGone
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise _too_large(limit)
+            raise body.problem()
+        piece: bytes = message.get("body", b"")
         pieces.append(piece)
         if not message.get("more_body"):
             return b"".join(pieces) if len(pieces) > 1 else piece
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {limit:,} bytes, which is the most that is accepted.")
+class CappedBody:
+    """A request's messages, up to `limit` bytes; whoever reads on is told that the caller has gone.
+
+    `is_too_large` by the announced length, before a byte is read; or as soon as the limit is passed.
+    """
+
+    def __init__(self, exchange: Exchange, *, limit: int) -> None:
+        announced = exchange.header(b"content-length")
+        self.is_too_large = announced.isdecimal() and int(announced) > limit
+        self._receive = exchange.receive
+        self._limit = self._left = limit
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self.is_too_large = True
+            return {"type": "http.disconnect"}
+        return message
+
+    def problem(self) -> GatewayError:
+        """Why there is no more to read after a disconnect."""
+        if not self.is_too_large:
+            return CallerGone()
+        return BodyTooLarge(f"The body is larger than {self._limit:,} bytes, which is the most that is accepted.")
 
 
 class CallerWatch:

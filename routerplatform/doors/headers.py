@@ -13,7 +13,7 @@ def route_headers(opened: Opened, request_id: str) -> Headers:
     """Known when the answer begins."""
     return [
         (b"x-router-decision-id", request_id.encode()),
-        (b"x-router-deployment", opened.deployment.name.encode("ascii", "replace")),
+        (b"x-router-deployment", _printable(opened.deployment.name)),
         (b"x-router-attempts", str(opened.attempts).encode()),
         (b"x-router-cache", b"none"),
         (b"x-router-config-revision", str(opened.config_revision).encode()),
@@ -31,3 +31,8 @@ def error_headers(error: GatewayError) -> Headers:
     if error.retry_after_s is None:
         return []
     return [(b"retry-after", str(max(0, math.ceil(error.retry_after_s))).encode())]
+
+
+def _printable(name: str) -> bytes:
+    """A name that somebody typed, as a header's value."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name).encode()

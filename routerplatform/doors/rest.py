@@ -23,7 +23,7 @@ from routerplatform.doors import schema
 from routerplatform.doors.formats import openai_chat, sse
 from routerplatform.doors.formats.native import FrameOut, NativeWriter, answer, encode
 from routerplatform.doors.headers import Headers, bill_headers, error_headers, route_headers
-from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError, InvalidRequest
+from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError, InvalidRequest, Unavailable
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.pipeline import Call, collect, current_config, serve
 from routerplatform.gateway.runtime import Runtime
@@ -178,6 +178,11 @@ class Relay:
                     await self._queue.put(step)
         except GatewayError as error:
             await self._queue.put(_Broken(error))
+        except asyncio.CancelledError:  # the gateway stops; or the reader has gone, and then nobody reads this
+            if self._queue.full():
+                self._queue.get_nowait()
+            self._queue.put_nowait(_Broken(Unavailable("The gateway is stopping. Try again in a moment.")))
+            raise
 
 
 class RelayResponse(StreamingHttpResponse):

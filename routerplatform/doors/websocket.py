@@ -162,10 +162,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
                         case list():
                             await self._send_all(writer.frames(step), chat_id)
         except GatewayError as error:
+            await self._send_all([usage_frame(entry) for entry in bill if entry.cost_nano != 0], chat_id)
             await self._send(writer.failed(error), chat_id)
         except asyncio.CancelledError:
-            for entry in bill:
-                await self._send(usage_frame(entry), chat_id)
+            await self._send_all(map(usage_frame, bill), chat_id)
             await self._send(Failed(code="cancelled", message="Stopped.", request_id=request_id, status=499), chat_id)
             raise
 

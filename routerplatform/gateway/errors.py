@@ -41,7 +41,7 @@ class Unauthenticated(GatewayError):
     kind = "authentication_error"
 
     def __init__(self) -> None:
-        super().__init__("Incorrect API key provided. Send a valid key as “Authorization: Bearer rp_…”.")
+        super().__init__("No valid API key was given. Send one as “Authorization: Bearer rp_…”.")
 
 
 class Forbidden(GatewayError):

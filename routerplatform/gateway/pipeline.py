@@ -52,7 +52,7 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
             runtime.ledger, caller, plan, request=request, request_id=call.request_id, door=call.door, now=now,
             config_revision=snapshot.revision,
         )  # fmt: skip
-        tally = Tally(request, call.began)
+        tally = Tally(request, call.began, plan.defaults.max_tokens)
         with runtime.serving():
             async with aclosing(runtime.dispatcher.frames(call.request_id, plan, tally)) as answer:
                 opened = False

@@ -29,6 +29,8 @@ from providers.domain.types import (
 from routerplatform.gateway.errors import GatewayError
 from routing.domain.eligibility import DEFAULT_OUTPUT_TOKENS
 
+MOST_TOKENS = 2**31 - 1  # what a record holds
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -48,11 +50,13 @@ class Tally:
 
     Times are `time.perf_counter` seconds; `began` is when the request came in, `waited_s` what its attempts took, each
     from the call to its last byte: the rest is our overhead.
+    `default_max_tokens` is the persona's limit, for a request without one.
     `charge` is that of the last attempt that costs anything, `cost_nano` the sum over all of them.
     """
 
     request: ChatRequest
     began: float
+    default_max_tokens: int | None = None
     attempts: list[Attempt] = field(default_factory=list)
     charge: Charge = NO_CHARGE
     cost_nano: int | None = 0
@@ -135,7 +139,9 @@ class Tally:
     def bound(self, request_id: str) -> Dispatch:
         """What the attempt that now begins can cost at most: no token is shorter than a byte."""
         price = self.target.price
-        output = self.request.max_tokens or self.target.max_output_tokens or DEFAULT_OUTPUT_TOKENS
+        limit = self.request.max_tokens or self.default_max_tokens
+        longest = limit or self.target.max_output_tokens or DEFAULT_OUTPUT_TOKENS
+        output = min(longest * self.request.choices, MOST_TOKENS)
         return Dispatch(
             request_id=request_id,
             deployment=self.target.name,

@@ -15,7 +15,8 @@ class Demand:
 
     needs: frozenset[Capability]
     input_tokens: int
-    output_tokens: int
+    output_tokens: int  # of each choice
+    choices: int = 1
     max_cost_nano: int | None = None
     max_latency_ms: int | None = None
 
@@ -28,6 +29,7 @@ def demand_of(
         needs=request.needs | required | (policy.required if policy else frozenset()),
         input_tokens=request.input_tokens_estimate,
         output_tokens=max_tokens or DEFAULT_OUTPUT_TOKENS,
+        choices=request.choices,
         max_cost_nano=policy.max_cost_nano if policy else None,
         max_latency_ms=policy.max_latency_ms if policy else None,
     )
@@ -36,7 +38,7 @@ def demand_of(
 def estimated_cost_nano(deployment: Deployment, demand: Demand) -> int | None:
     """The likely most that the request costs here, nano-USD; None when the price is unknown."""
     output = min(demand.output_tokens, deployment.max_output_tokens or demand.output_tokens)
-    return bound_nano(demand.input_tokens, output, deployment.price) if deployment.price else None
+    return bound_nano(demand.input_tokens, output * demand.choices, deployment.price) if deployment.price else None
 
 
 def reason_to_skip(deployment: Deployment, demand: Demand, cost_nano: int | None) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from providers.models import Deployment
 from tests.gateway import HELLO, Gateway, records
+from tests.gateway_path.changes import changed
 from tests.upstreams.scripted import (
     Upstream,
     anthropic_stream,
@@ -32,6 +34,21 @@ async def test_an_answer_of_the_same_wire_passes_byte_for_byte(gateway: Gateway,
     assert reply.headers["x-router-deployment"] == "alpha/swift-1"
     assert reply.headers["x-router-attempts"] == "1"
     assert reply.headers["x-router-cost-usd"] == "0.000022000"  # 12 in at $1, 5 out at $2 per million
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/v1/chat"])
+async def test_a_name_with_a_line_break_brings_no_header_along(gateway: Gateway, path: str) -> None:
+    await changed(gateway, _line_break_in_a_name)
+    reply = await gateway.post(path, {"model": "swift", "messages": HELLO})
+    assert reply.status == 200
+    assert "x-planted" not in reply.headers
+    assert reply.headers["x-router-deployment"] == "alpha/swift??x-planted: 1?"
+
+
+def _line_break_in_a_name() -> None:
+    deployment = Deployment.objects.get(upstream_model="swift-1")
+    deployment.upstream_model = "swift\r\nx-planted: 1\u20ac"
+    deployment.save()
 
 
 async def test_unknown_fields_reach_the_vendor_and_the_gateways_own_do_not(

@@ -159,7 +159,8 @@ async def test_a_fault_is_an_error_frame_and_the_socket_lives_on(gateway: Gatewa
     openai_upstream.play(status(400, {"error": {"message": "no such thing", "type": "invalid_request_error"}}))
     async with signed_in(gateway) as socket:
         await socket.send(type="chat", id="c1", model="swift", messages=HELLO)
-        error = (await socket.until("error"))[-1]
+        *before, error = await socket.until("error")
+        assert [frame["type"] for frame in before] == ["start"]
         assert (error["code"], error["status"]) == ("upstream_rejected", 400)
         await socket.send(type="ping")
         assert (await socket.next())["type"] == "pong"
@@ -171,6 +172,9 @@ async def test_a_broken_stream_ends_in_an_error_frame(gateway: Gateway, openai_u
         await socket.send(type="chat", id="c1", model="swift", messages=HELLO)
         seen = await socket.until("error", "done")
     assert seen[-1]["code"] == "upstream_failed"
+    [record] = await records()
+    assert seen[-2]["type"] == "usage"
+    assert record.cost_nano == round(seen[-2]["cost_usd"] * 1e9) > 0
 
 
 @pytest.mark.parametrize(

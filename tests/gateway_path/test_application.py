@@ -28,7 +28,7 @@ from tests import gateway as configure
 from tests.factories import TeamFactory, key_text_of
 from tests.gateway import HELLO, Gateway, records, serving
 from tests.gateway_path.changes import changed, provider_set
-from tests.upstreams.scripted import Upstream, openai_stream
+from tests.upstreams.scripted import Upstream, hang, openai_answer, openai_stream
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 CHAT = "/v1/chat/completions"
@@ -90,6 +90,37 @@ async def test_requests_sent_before_the_answer_to_the_first_are_answered_in_orde
     assert len(openai_upstream.calls) == 2
 
 
+@pytest.mark.parametrize("path", [CHAT, "/api/v1/chat"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_who_leaves_at_once_is_noticed_and_billed(
+    gateway: Gateway, openai_upstream: Upstream, path: str, stream: bool
+) -> None:
+    openai_upstream.play(hang())
+    body = json.dumps({"model": "swift", "messages": HELLO, "stream": stream}).encode()
+    async with connection_to(gateway) as (_, writer):
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        writer.write(request_bytes(gateway, "POST", path, body, head=head).replace(b"host: x", b"host: 127.0.0.1"))
+        for _ in range(1000):
+            if openai_upstream.calls:
+                break
+            await asyncio.sleep(0.001)
+    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), timeout=0.5)
+    [record] = await records()
+    assert (record.state, record.http_status, record.usage_source) == ("cancelled", 499, "counted")
+
+
+async def test_a_request_that_waits_behind_a_slow_one_is_answered(gateway: Gateway, openai_upstream: Upstream) -> None:
+    openai_upstream.play(openai_stream("one ", "by ", "one", pause_s=0.1), openai_answer())
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(chat_bytes(gateway, model="swift", stream=True))
+        await asyncio.sleep(0.15)  # by now the first caller is watched, which reads on from the connection
+        writer.write(chat_bytes(gateway, model="swift"))
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert (await next_reply(reader))[0] == 200
+    assert [record.state for record in await records(2)] == ["settled"] * 2
+
+
 @pytest.mark.usefixtures("small_bodies")
 async def test_a_body_over_the_cap_is_refused_though_its_length_was_not_told(gateway: Gateway) -> None:
     async with connection_to(gateway) as (reader, writer):
@@ -99,6 +130,26 @@ async def test_a_body_over_the_cap_is_refused_though_its_length_was_not_told(gat
         status, body = await next_reply(reader)
     assert (status, json.loads(body)["error"]["code"]) == (413, "request_too_large")
     assert "1,000 bytes" in json.loads(body)["error"]["message"]
+
+
+@pytest.mark.usefixtures("small_bodies")
+@pytest.mark.parametrize("path", ["/api/v1/chat", "/login/"])
+@pytest.mark.parametrize("head", ["transfer-encoding: chunked\r\n", "content-length: 100000\r\n"])
+async def test_no_page_keeps_a_body_over_the_cap_for_whoever_sends_it(gateway: Gateway, path: str, head: str) -> None:
+    """Django would put it on the disk, and the REST API from there into memory, before asking who sends it."""
+    async with connection_to(gateway) as (reader, writer):
+        writer.write(f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{head}\r\n".encode())
+        for _ in range(3):
+            writer.write(b"190\r\n" + b" " * 400 + b"\r\n")
+        status, body = await next_reply(reader)
+    assert (status, json.loads(body)["error"]["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.usefixtures("small_bodies")
+async def test_a_page_reads_a_body_of_just_the_cap(gateway: Gateway) -> None:
+    body = json.dumps({"model": "swift", "messages": HELLO}).encode()
+    assert (await gateway.post("/api/v1/chat", body.ljust(1_000))).status == 200
+    assert (await gateway.post("/api/v1/chat", body.ljust(1_001))).status == 413
 
 
 @pytest.mark.usefixtures("small_bodies")
@@ -250,6 +301,23 @@ async def test_a_stop_waits_until_a_stream_is_whole_and_on_record(
     assert (reply.text, reply.done) == ("to the end", True)
     [record] = await records()
     assert (record.state, record.usage_source) == ("settled", "provider")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_stop_leaves_no_caller_of_the_rest_api_waiting(
+    transactional_db: None, application: Application, openai_upstream: Upstream, stream: bool
+) -> None:
+    openai_upstream.play(openai_stream(*["word "] * 100, pause_s=0.1) if stream else hang())
+    key = await sync_to_async(_one_vendor)(openai_upstream.url)
+    async with aiohttp.ClientSession() as session, serving(application) as url:
+        body = {"model": "swift", "messages": HELLO, "stream": stream}
+        running = asyncio.create_task(Gateway(url, session, key).post("/api/v1/chat", body))
+        await asyncio.sleep(0.4)
+        assert await lifespan(application, "shutdown") == ["lifespan.shutdown.complete"]
+        reply = await asyncio.wait_for(running, timeout=3)
+    assert reply.status == (200 if stream else 503)
+    assert b"The gateway is stopping" in reply.body
+    assert [record.state for record in await records()] == ["cancelled"]
 
 
 def _one_vendor(url: str) -> str:

@@ -162,6 +162,9 @@ def test_every_field_is_kept_byte_for_byte() -> None:
         (body(response_format="json"), "response_format"),
         (body(response_format={}), "response_format.type"),
         (body(reasoning_effort=3), "reasoning_effort"),
+        (body(n="two"), "n"),
+        (body(n=0), "n"),
+        (body(n=129), "n"),
     ],
 )
 def test_what_cannot_be_understood_names_its_field(raw: bytes, param: str | None) -> None:

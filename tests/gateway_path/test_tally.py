@@ -49,6 +49,26 @@ def on_record(running: Tally, ending: Ending) -> UsageEntry:
     return final_entry(opened(), running, ending, finished_at=2.0)
 
 
+@pytest.mark.parametrize(
+    ("options", "persona", "most"),
+    [
+        ({"max_tokens": 10}, 4_096, 10),
+        ({}, 4_096, 4_096),
+        ({}, None, 1_000),  # what the model can write at most
+        ({"max_tokens": 10, "choices": 5}, None, 50),
+        ({"max_tokens": 2**31 - 1, "choices": 128}, None, 2**31 - 1),
+    ],
+)
+def test_the_bound_of_an_attempt_knows_the_personas_limit_and_every_choice(
+    options: dict[str, int], persona: int | None, most: int
+) -> None:
+    running = Tally(request(**options), began=1.0, default_max_tokens=persona)
+    begin(running)
+    bound = running.bound("1")
+    assert bound.output_tokens_bound == most
+    assert bound.bound_nano == BOUND * 1_000 + most * 2_000
+
+
 def test_a_caller_who_leaves_at_the_last_word_is_charged_by_the_vendors_final_count() -> None:
     running = tally()
     begin(running)

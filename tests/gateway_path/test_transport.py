@@ -116,7 +116,8 @@ async def test_a_private_address_is_refused_however_it_is_written_and_however_of
             failure = await failure_of(ask(transport, closed))
             assert failure.kind is FailureKind.CONNECT
             assert not failure.dispatched
-            assert "not a public address" in failure.message
+            assert "has no public address" in failure.message
+            assert "127.0.0" not in failure.message, "callers read it too"
     assert serving.connections == 0
 
 
@@ -342,6 +343,16 @@ async def test_a_packed_answer_is_refused_by_name(transport: Transport, encoding
         failure = await failure_of(ask(transport, endpoint(serving.port)))
     assert failure.kind is FailureKind.MALFORMED
     assert f"{encoding}-encoded" in failure.message
+
+
+async def test_what_a_failure_quotes_of_a_vendors_header_can_be_written_down(transport: Transport) -> None:
+    """A byte that is no UTF-8 becomes half a surrogate pair, which no record and no answer could hold."""
+    odd = OK.replace(b"content-type", b"content-encoding: \xff" + b"z" * 300 + b"\r\ncontent-type")
+    async with server(odd) as serving:
+        failure = await failure_of(ask(transport, endpoint(serving.port)))
+    assert failure.kind is FailureKind.MALFORMED
+    assert msgspec.json.decode(msgspec.json.encode(failure.message)) == failure.message
+    assert len(failure.message) < 200
 
 
 async def test_an_answer_over_the_limit_is_refused_before_it_is_read_whole(transport: Transport) -> None:

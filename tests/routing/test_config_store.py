@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 
 from providers.models import Price, PriceSource, Provider
 from routing.config_store import ConfigStore, ConfigUnavailable
-from routing.models import ConfigRevision, RoutingPolicy
+from routing.models import ConfigRevision, RoutingPolicy, VirtualKey
 from routing.selectors import config_rows
-from routing.services import key_revoke
+from routing.services import config_revision_bump, key_revoke
 from tests.factories import (
     CatalogueModelFactory,
     DeploymentFactory,
@@ -169,6 +169,26 @@ async def test_a_configuration_that_cannot_be_compiled_never_replaces_a_good_one
             await asyncio.sleep(0.02)
         assert "telepathy" in config.status().problem
         assert config.current() is good
+
+
+async def test_a_row_that_makes_no_sense_at_all_does_not_end_the_watch() -> None:
+    """Else no later edit would arrive, a revoked key among them, and nothing would say so."""
+    key = await sync_to_async(VirtualKeyFactory)()
+    async with store() as config:
+        scopes = key.scopes
+        await sync_to_async(VirtualKey.objects.filter(pk=key.pk).update)(scopes=7)
+        await sync_to_async(config_revision_bump)()
+        for _ in range(100):
+            if config.status().problem:
+                break
+            await asyncio.sleep(0.02)
+        assert "TypeError" in config.status().problem
+        assert config.current().callers_by_key_id[key.pk].revoked_at is None
+        await sync_to_async(VirtualKey.objects.filter(pk=key.pk).update)(scopes=scopes)
+        await sync_to_async(key_revoke)(key=key, by=None)
+        await eventually(config, await sync_to_async(revision)())
+        assert config.current().callers_by_key_id[key.pk].revoked_at is not None
+        assert config.status().problem == ""
 
 
 async def test_before_anything_is_loaded_the_reason_is_told() -> None:

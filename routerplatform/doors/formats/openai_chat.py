@@ -63,9 +63,11 @@ class Body(Struct):
     tools: list[Raw] | None = None
     response_format: WantedFormat | None = None
     reasoning_effort: str | None = None
+    n: int | None = None
 
 
 MOST_TOKENS = 2**31 - 1  # what a record holds
+MOST_CHOICES = 128  # of OpenAI's `n`
 _body = msgspec.json.Decoder(Body)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
@@ -83,6 +85,8 @@ def parse(raw: bytes) -> ChatRequest:
     if limit is not None and not 1 <= limit <= MOST_TOKENS:
         name = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
         raise InvalidRequest(f"“{name}” must be at least 1 and at most {MOST_TOKENS:,}.", param=name)
+    if body.n is not None and not 1 <= body.n <= MOST_CHOICES:
+        raise InvalidRequest(f"“n” must be at least 1 and at most {MOST_CHOICES}.", param="n")
     if body.temperature is not None and not 0 <= body.temperature <= 2:
         raise InvalidRequest("“temperature” must lie between 0 and 2.", param="temperature")
     options = body.stream_options
@@ -97,6 +101,7 @@ def parse(raw: bytes) -> ChatRequest:
         input_tokens_bound=len(raw),
         input_tokens_estimate=estimate_tokens(raw),
         max_tokens=limit,
+        choices=body.n or 1,
         include_usage=bool(options and options.include_usage),
     )
 

@@ -189,6 +189,24 @@ async def test_a_waiter_that_is_cancelled_holds_nobody_up(tmp_path: Path) -> Non
             await gone
 
 
+@pytest.mark.parametrize("attempt", range(5))  # it takes a sync that ends within the gap, which the disk decides
+async def test_nobody_who_comes_while_the_journal_closes_waits_for_ever(tmp_path: Path, attempt: int) -> None:
+    journal = Journal(tmp_path)
+    journal.start()
+    write(journal, 1, b"S")
+    await journal.synced()
+    await asyncio.sleep(0.01)  # the gap is over and the disk has all: the first sync of the closing begins at once
+    closing = asyncio.create_task(journal.close())
+    await asyncio.sleep(0)
+    late = []
+    for number in range(2, 6):
+        write(journal, number, b"S")
+        late.append(asyncio.create_task(journal.synced()))
+    async with asyncio.timeout(5):
+        await asyncio.gather(closing, *late)
+    assert [request for _, request in journal_lines(tmp_path)] == [request_id(number) for number in range(1, 6)]
+
+
 async def test_spilled_segments_stay_until_they_are_dropped_and_carry_no_open_request(tmp_path: Path) -> None:
     async with journaling(tmp_path) as journal:
         write(journal, 1, b"ODS")

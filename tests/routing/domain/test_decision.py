@@ -182,6 +182,13 @@ def test_the_callers_limit_decides_the_estimate_up_to_what_the_model_can_write()
     assert costs == [100 * 1_000 + 10 * 2_000, 2_100_000, 2_100_000]
 
 
+def test_many_choices_in_one_request_do_not_get_under_a_policys_ceiling() -> None:
+    rules = policy("default", alias("x", SAGE), max_cost_nano=2_100_000)
+    assert decide(snapshot(default=rules), caller(), request("auto")).targets == (SAGE,)
+    with pytest.raises(NoRoute, match=r"estimated \$0\.004100 is over the policy's ceiling"):
+        decide(snapshot(default=rules), caller(), request("auto", choices=2))
+
+
 def test_an_explanation_is_plain_json_with_every_candidate() -> None:
     rules = policy("default", alias("swift", SWIFT), fallbacks=(alias("sage", SAGE),))
     plan = decide(snapshot(default=rules), caller(), request("auto"))
