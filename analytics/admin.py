@@ -180,7 +180,7 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
 
     @admin.display(description="began")
     def began(self, record: UsageRecord) -> str:
-        return f"{record.started_at.astimezone(UTC):%d %b %Y, %H:%M:%S} UTC"
+        return f"{record.started_at.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"
 
     @admin.display(description="paid by")
     def who_paid(self, record: UsageRecord) -> str:
@@ -239,7 +239,7 @@ def spent_cell(state: BudgetState | None) -> SafeString:
         '<span class="cell-bar" title="{} spent since {}{}"><progress class="bar-{}" max="100" value="{}"></progress>'
         "<span>{} ({})</span></span>",
         text,
-        f"{state.begins_at:%d %b %Y}",
+        f"{state.begins_at:%-d %b %Y}",
         unknown,
         tone,
         min(100, round(share * 100)),
@@ -337,7 +337,7 @@ class BudgetAlertAdmin(ReadOnlyAdmin[BudgetAlert]):
     @admin.display(description="of the budget")
     def window(self, alert: BudgetAlert) -> str:
         duration = alert.budget.get_budget_duration_display().lower()
-        return f"${alert.budget.max_budget:,} per {duration}, from {alert.window_start:%d %b %Y}"
+        return f"${alert.budget.max_budget:,} per {duration}, from {alert.window_start:%-d %b %Y}"
 
     @admin.display(description="acknowledged", ordering="acknowledged_at")
     def acknowledged(self, alert: BudgetAlert) -> SafeString:

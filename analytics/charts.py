@@ -41,7 +41,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`x` and `width` are the bar's, `middle` the label's place, all in percent. `label` is empty when left out."""
+    """`x` and `width` are the bar's, `middle` the label's place, all in percent. `label` is empty when left out.
+
+    `values` are those of the legend's series, zeros too.
+    """
 
     title: str
     label: str
@@ -52,6 +55,7 @@ class Column:
     slot: float
     slot_width: float
     total: float
+    values: tuple[float, ...]
     segments: tuple[Segment, ...]
 
 
@@ -85,19 +89,19 @@ def stacked_bars(
     `titles` names the series. What does not fit into MAX_SERIES colours is summed up as "Others".
     """
     series, merged = _series(values, titles)
-    totals = {slot.key: sum(by_slot.get(slot.key, 0.0) for by_slot in merged.values()) for slot in slots}
-    greatest = max(totals.values(), default=0.0)
+    stacks = [tuple(merged[one.key].get(slot.key, 0.0) for one in series) for slot in slots]
+    greatest = max(map(sum, stacks), default=0.0)
     step = nice_step(greatest) if greatest > 0 else 1.0
     top = step * max(1, ceil(greatest / step - 1e-9))
     columns = tuple(
-        _column(slot, index, len(slots), totals[slot.key], tuple(_segments(slot.key, series, merged, top)))
-        for index, slot in enumerate(slots)
+        _column(slot, index, len(slots), stack, tuple(_segments(series, stack, top)))
+        for index, (slot, stack) in enumerate(zip(slots, stacks, strict=True))
     )
     ticks = tuple(Tick(step * n, round(PLOT_HEIGHT * (1 - step * n / top), 2)) for n in range(round(top / step) + 1))
     return StackedBars(columns, ticks, tuple(series), step)
 
 
-def _column(slot: Slot, index: int, count: int, total: float, segments: tuple[Segment, ...]) -> Column:
+def _column(slot: Slot, index: int, count: int, values: tuple[float, ...], segments: tuple[Segment, ...]) -> Column:
     width = 100 / count
     every = max(1, ceil(count / MAX_LABELS))
     from_last = count - 1 - index  # the last slot always has its label
@@ -110,7 +114,8 @@ def _column(slot: Slot, index: int, count: int, total: float, segments: tuple[Se
         middle=round(width * (index + 0.5), 3),
         slot=round(width * index, 3),
         slot_width=round(width, 3),
-        total=total,
+        total=sum(values),
+        values=values,
         segments=segments,
     )
 
@@ -132,12 +137,9 @@ def _series(
     return series, merged
 
 
-def _segments(
-    name: str, series: Sequence[Series], values: Mapping[str, Mapping[str, float]], top: float
-) -> list[Segment]:
+def _segments(series: Sequence[Series], values: Sequence[float], top: float) -> list[Segment]:
     segments, base = [], 0.0
-    for one in series:
-        value = values[one.key].get(name, 0.0)
+    for one, value in zip(series, values, strict=True):
         if value <= 0:
             continue
         upper = PLOT_HEIGHT * (1 - (base + value) / top)

@@ -26,6 +26,7 @@ from analytics.selectors import (
     Dimension,
     RequestFilters,
     budgets_with_spend,
+    names_used,
     provider_states,
     request_detail,
     requests_page,
@@ -42,6 +43,7 @@ from routing.models import Persona, RoutingPolicy, VirtualKey
 from routing.services import key_issue, key_revoke
 
 ROWS_PER_PAGE = 50
+UNFINISHED = {"today", "mtd"}  # a day or month that has only begun is less than a whole one
 SUM_COLUMNS = (
     "requests", "errors", "unpriced", "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
     "output_tokens",
@@ -83,7 +85,8 @@ def spend(request: HttpRequest) -> HttpResponseBase:
 def _spend_figures(sight: Sight, period: Period, by: Dimension, now: datetime) -> dict[str, Any]:
     team_ids, start, end = sight.team_ids, period.days.first, period.days.last
     totals = spend_totals(team_ids=team_ids, start=start, end=end)
-    if period.name in {"today", "mtd"}:  # a day or month that has only begun is less than a whole one
+    is_unfinished = period.name in UNFINISHED
+    if is_unfinished:
         totals = replace(totals, previous=None)
     shares = spend_by(by, team_ids=team_ids, start=start, end=end)
     if period.is_one_day:
@@ -94,6 +97,7 @@ def _spend_figures(sight: Sight, period: Period, by: Dimension, now: datetime) -
     return {
         "totals": totals,
         "changes": spend_page.changes(totals),
+        "is_unfinished": is_unfinished,
         "shares": shares,
         "chart": chart,
         "budgets": budgets_with_spend(team_ids=team_ids, now=now),
@@ -141,15 +145,16 @@ def provider_list(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def check_now(request: HttpRequest) -> HttpResponse:
-    """Have the worker check every provider; staff only."""
+    """Have a worker check every active provider; staff only."""
     if not request.user.is_staff:
         raise PermissionDenied
     try:
-        check_providers.delay()
+        check_providers.delay(asked=True)
     except OperationalError:
         messages.error(request, "The check could not be queued: the queue of the workers does not answer.")
         return redirect("analytics:providers")
-    messages.success(request, "The providers are being checked. This page reloads itself once in a few seconds.")
+    said = "The workers are asked to check the providers. This page reloads itself once in a few seconds."
+    messages.success(request, f"{said} If it then shows no new check, no worker is running.")
     return redirect("/dashboards/providers/?checking")
 
 
@@ -170,11 +175,15 @@ def request_log(request: HttpRequest) -> HttpResponseBase:
         rows = ([_cell(getattr(record, name)) for name in request_page.CSV_FIELDS] for record in records)
         return csv_response(request, name=f"requests-{now:%Y-%m-%d}", header=request_page.CSV_FIELDS, rows=rows)
     before = request_page.position_of(request.GET.get("before", ""))
-    page = requests_page(team_ids=sight.team_ids, filters=filters, before=before, limit=ROWS_PER_PAGE)
+    after = request_page.position_of(request.GET.get("after", ""))
+    page = requests_page(team_ids=sight.team_ids, filters=filters, before=before, after=after, limit=ROWS_PER_PAGE)
+    if after is not None and page.next_after is None:  # less than a page is newer: show the latest, a whole one
+        return redirect(_without_position(request))
     context = {
         "records": page.records,
         "older": request_page.position_text(page.next_before),
-        "is_first": before is None,
+        "newer": request_page.position_text(page.next_after),
+        "is_first": before is None and after is None,
         "filters": filters,
         "is_filtered": filters != RequestFilters(),
         "choices": _choices(sight, filters),
@@ -187,17 +196,35 @@ def request_log(request: HttpRequest) -> HttpResponseBase:
     return render(request, "dashboards/requests.html", context)
 
 
+def _without_position(request: HttpRequest) -> str:
+    kept = request.GET.copy()
+    kept.pop("before", None)
+    kept.pop("after", None)
+    return f"{request.path}?{kept.urlencode()}" if kept else request.path
+
+
 def _choices(sight: Sight, filters: RequestFilters) -> dict[str, Any]:
-    """What the filters offer, from the configuration: it is small, the log is not."""
+    """What the filters offer: all that is configured, or only what the teams that are looked at have used."""
+    names = _names_configured() if sight.team_ids is None else names_used(team_ids=sight.team_ids)
     keys = VirtualKey.objects.select_related("team").order_by("team__name", "name")
-    models = CatalogueModel.objects.filter(deployments__isnull=False).distinct().values_list("name", flat=True)
     return {
         "states": UsageState.choices,
-        "models": _offered(models, filters.model),
-        "providers": _offered(Provider.objects.values_list("name", flat=True), filters.provider),
-        "personas": _offered(Persona.objects.values_list("slug", flat=True), filters.persona),
-        "policies": _offered(RoutingPolicy.objects.values_list("name", flat=True), filters.policy),
+        "models": _offered(names["model"], filters.model),
+        "providers": _offered(names["provider"], filters.provider),
+        "personas": _offered(names["persona"], filters.persona),
+        "policies": _offered(names["policy"], filters.policy),
         "virtual_keys": keys if sight.team_ids is None else keys.filter(team_id__in=sight.team_ids),
+    }
+
+
+def _names_configured() -> dict[str, Iterable[str]]:
+    """From the configuration: it is small, the log is not."""
+    models = CatalogueModel.objects.filter(deployments__isnull=False).order_by("name").distinct()
+    return {
+        "model": models.values_list("name", flat=True),
+        "provider": Provider.objects.order_by("name").values_list("name", flat=True),
+        "persona": Persona.objects.order_by("slug").values_list("slug", flat=True),
+        "policy": RoutingPolicy.objects.order_by("name").values_list("name", flat=True),
     }
 
 

@@ -18,6 +18,7 @@ from providers.registry import PROVIDER_KINDS
 from providers.selectors import endpoint_of
 
 PROBE_AGAIN_AFTER = timedelta(seconds=30)
+ASKED_AGAIN_AFTER = timedelta(seconds=3)
 TRAFFIC_COUNTS_FOR = timedelta(seconds=120)
 CHECKS_KEPT_FOR = timedelta(days=7)
 
@@ -27,11 +28,17 @@ def provider_check(*, provider: Provider, now: datetime) -> ProviderCheck:
     return _probed(providers=[provider], now=now)[0]
 
 
-def providers_check(*, now: datetime) -> int:
-    """Probe every active provider that is due; returns how many. Two runs at once share the work."""
-    fresh_traffic = ProviderCheck.objects.filter(is_passive=True, checked_at__gt=now - TRAFFIC_COUNTS_FOR)
-    due = Provider.objects.filter(is_active=True).exclude(pk__in=fresh_traffic.values("provider"))
-    return len(_probed(providers=[provider for provider in due if _claimed(provider, now)], now=now))
+def providers_check(*, now: datetime, asked: bool = False) -> int:
+    """Probe every active provider that is due; returns how many. Two runs at once share the work.
+
+    `asked`: a person wants to know now, whatever the traffic or a check of half a minute ago says.
+    """
+    due = Provider.objects.filter(is_active=True)
+    if not asked:
+        fresh_traffic = ProviderCheck.objects.filter(is_passive=True, checked_at__gt=now - TRAFFIC_COUNTS_FOR)
+        due = due.exclude(pk__in=fresh_traffic.values("provider"))
+    rest = ASKED_AGAIN_AFTER if asked else PROBE_AGAIN_AFTER
+    return len(_probed(providers=[provider for provider in due if _claimed(provider, now, rest)], now=now))
 
 
 @transaction.atomic
@@ -59,9 +66,9 @@ def checks_thin(*, now: datetime) -> int:
     return deleted
 
 
-def _claimed(provider: Provider, now: datetime) -> bool:
+def _claimed(provider: Provider, now: datetime, rest: timedelta) -> bool:
     """Compare-and-set on the time of the last check: only one of several workers goes on to probe."""
-    rested = Q(checked_at=None) | Q(checked_at__lte=now - PROBE_AGAIN_AFTER)
+    rested = Q(checked_at=None) | Q(checked_at__lte=now - rest)
     return Provider.objects.filter(rested, pk=provider.pk).update(checked_at=now) == 1
 
 

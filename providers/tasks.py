@@ -7,5 +7,5 @@ from providers.health_checks import providers_check
 
 
 @shared_task
-def check_providers() -> int:
-    return providers_check(now=timezone.now())
+def check_providers(asked: bool = False) -> int:
+    return providers_check(now=timezone.now(), asked=asked)

@@ -5,7 +5,9 @@ from typing import Any
 from csp.constants import SELF, UNSAFE_INLINE
 from csp.decorators import csp_replace
 from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
@@ -14,7 +16,9 @@ from rest_framework.response import Response
 from providers.domain.types import Deployment
 from providers.selectors import provider_health
 from routerplatform.doors import schema
-from routerplatform.doors.rest import ChatView, GatewayView
+from routerplatform.doors.rest import ChatView, GatewayView, error_response
+from routerplatform.gateway.errors import InvalidRequest
+from routerplatform.gateway.ids import new_request_id
 
 # Anyone may ask: what exactly is wrong, database addresses among it, stands in the log.
 PUBLIC_PROBLEM = "The configuration could not be refreshed; the log says why."
@@ -113,6 +117,15 @@ def _usd(rate_nano: int | None) -> float | None:
 
 # Swagger's page writes its icons' styles into the document itself
 docs = csp_replace({"style-src": [SELF, UNSAFE_INLINE]})(SpectacularSwaggerSplitView.as_view(url_name="api-schema"))
+
+
+@csrf_exempt
+def unknown(request: HttpRequest) -> HttpResponse:
+    """What is not there is told to programs in the API's own shape, not as a page."""
+    error = InvalidRequest(f"Unknown request: {request.method} {request.path}.")
+    error.code, error.http_status = "not_found", 404
+    return error_response(error, new_request_id())
+
 
 urlpatterns = [
     path("api/v1/chat", ChatView.as_view(), name="api-chat"),

@@ -1,11 +1,14 @@
 """Where each address leads."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
+
+from routerplatform.api import unknown
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("routerplatform.pages")),
     path("", include("routerplatform.api")),
+    re_path(r"^api/v1/(?!(?:docs|schema)$)", unknown),  # those two lack only their last slash
     path("dashboards/", include("analytics.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -7,7 +7,7 @@ ranges include both ends. Costs are nano-USD and do not contain requests of unkn
 from analytics.selectors.budgets import BudgetState, budgets_with_spend
 from analytics.selectors.keys import KeyUse, keys_use
 from analytics.selectors.providers import CheckMark, ProviderState, provider_states
-from analytics.selectors.requests import RequestFilters, RequestPage, request_detail, requests_page
+from analytics.selectors.requests import RequestFilters, RequestPage, names_used, request_detail, requests_page
 from analytics.selectors.spend import Dimension, spend_by, spend_by_team_day, spend_totals
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "RequestPage",
     "budgets_with_spend",
     "keys_use",
+    "names_used",
     "provider_states",
     "request_detail",
     "requests_page",

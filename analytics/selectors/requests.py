@@ -7,11 +7,13 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from analytics.models import UsageRecord
-from analytics.selectors.sums import FAILED, of_teams
+from analytics.domain.rollup import stretches
+from analytics.models import DirtyDay, UsageRecord, UsageRollup
+from analytics.selectors.sums import FAILED, of_teams, records_of
 
 Position = tuple[datetime, UUID]
 HEAVY_FIELDS = ("decision", "price")
+NAMES = ("persona", "policy", "provider", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +35,73 @@ class RequestFilters:
 
 @dataclass(frozen=True, slots=True)
 class RequestPage:
-    """Records, the latest first, without their `decision` and `price`. `next_before` is None on the last page."""
+    """Records, the latest first, without their `decision` and `price`.
+
+    What comes before `next_before` is older, what comes after `next_after` is newer; None when nothing is.
+    """
 
     records: tuple[UsageRecord, ...]
     next_before: Position | None
+    next_after: Position | None
 
 
 def requests_page(
-    *, team_ids: Collection[int] | None, filters: RequestFilters, before: Position | None = None, limit: int = 50
+    *,
+    team_ids: Collection[int] | None,
+    filters: RequestFilters,
+    before: Position | None = None,
+    after: Position | None = None,
+    limit: int = 50,
 ) -> RequestPage:
-    """The latest `limit` records that come before a position. One query."""
+    """The `limit` records next to a position of another page, or the latest. `after` wins. One query."""
     rows = _matching(of_teams(UsageRecord.objects.defer(*HEAVY_FIELDS), team_ids), filters)
-    if before is not None:
-        moment, request_id = before
-        # The first condition says nothing new, but it is the one that an index can begin at.
-        rows = rows.filter(started_at__lte=moment).filter(Q(started_at__lt=moment) | Q(request_id__lt=request_id))
-    found = list(rows.order_by("-started_at", "-request_id")[: limit + 1])
-    records = tuple(found[:limit])
-    last = records[-1] if len(found) > limit else None
-    return RequestPage(records, (last.started_at, last.request_id) if last else None)
+    if after is not None:
+        found = list(_after(rows, after).order_by("started_at", "request_id")[: limit + 1])
+        records = tuple(reversed(found[:limit]))
+        has_older, has_newer = bool(records), len(found) > limit
+    else:
+        older = rows if before is None else _before(rows, before)
+        found = list(older.order_by("-started_at", "-request_id")[: limit + 1])
+        records = tuple(found[:limit])
+        has_older, has_newer = len(found) > limit, before is not None and bool(records)
+    return RequestPage(
+        records=records,
+        next_before=_position(records[-1]) if has_older else None,
+        next_after=_position(records[0]) if has_newer else None,
+    )
+
+
+def _position(record: UsageRecord) -> Position:
+    return record.started_at, record.request_id
+
+
+# The first condition of the two says nothing new, but it is the one that an index can begin at.
+
+
+def _before(rows: QuerySet[UsageRecord], position: Position) -> QuerySet[UsageRecord]:
+    moment, request_id = position
+    return rows.filter(started_at__lte=moment).filter(Q(started_at__lt=moment) | Q(request_id__lt=request_id))
+
+
+def _after(rows: QuerySet[UsageRecord], position: Position) -> QuerySet[UsageRecord]:
+    moment, request_id = position
+    return rows.filter(started_at__gte=moment).filter(Q(started_at__gt=moment) | Q(request_id__gt=request_id))
 
 
 def request_detail(*, request_id: UUID, team_ids: Collection[int] | None) -> UsageRecord | None:
     """One record in full; None if there is none, or it belongs to another team."""
     return of_teams(UsageRecord.objects.filter(request_id=request_id), team_ids).first()
+
+
+def names_used(*, team_ids: Collection[int]) -> dict[str, list[str]]:
+    """What the requests of these teams ran under, by NAMES, each in order and without the empty one.
+
+    Two or three queries: like the sums, from the rollups, and from the records of the days that they lack.
+    """
+    unclean = list(DirtyDay.objects.values_list("day", flat=True))
+    found = set(of_teams(records_of(stretches(unclean)), team_ids).order_by().values_list(*NAMES).distinct())
+    found.update(of_teams(UsageRollup.objects.order_by(), team_ids).values_list(*NAMES).distinct())
+    return {name: sorted({row[index] for row in found} - {""}) for index, name in enumerate(NAMES)}
 
 
 def _matching(rows: QuerySet[UsageRecord], filters: RequestFilters) -> QuerySet[UsageRecord]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -50,7 +50,7 @@ def price_cell(own: Iterable[Price], of_model: Iterable[Price] = ()) -> SafeStri
     if price is None:
         unknown = label("Unknown", Tone.WARN, title="Requests are recorded without a cost until there is a price.")
         return aligned(unknown)
-    since = f"{price.get_source_display()}, since {price.effective_from:%d %b %Y}"
+    since = f"{price.get_source_display()}, since {price.effective_from:%-d %b %Y}"
     return aligned(f"{usd_text(price.input_usd)} / {usd_text(price.output_usd)}", title=since)
 
 
@@ -259,6 +259,12 @@ class PriceAdmin(PriceColumns, HistoryAdmin[Price]):
                 {"fields": [("input_usd", "output_usd"), ("cache_read_usd", "cache_write_usd"), "per_request_usd"]},
             ),
         ]
+
+    def save_model(self, request: HttpRequest, obj: Price, form: ModelForm[Price], change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if obj.input_usd is None or obj.output_usd is None:
+            said = "A rate is unknown: requests are recorded without a cost, and policies with a cost ceiling skip it."
+            self.message_user(request, said, messages.WARNING)
 
     def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
         return super().has_change_permission(request, obj) and not _has_begun(obj)

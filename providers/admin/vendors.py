@@ -1,5 +1,6 @@
 """Pages of providers, their keys and their health checks."""
 
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
 from providers.admin.cells import Tone, active_label, code, label, moment, number
 from providers.admin.pages import ReadOnlyAdmin, Rows, RowsToSee, SwitchableAdmin
-from providers.domain.egress import parse_networks
+from providers.domain.egress import address_allowed, parse_networks
 from providers.models import Deployment, Health, Provider, ProviderCheck, ProviderKey
 from providers.registry import PROVIDER_KINDS
 from providers.services import clean_secret, provider_key_add, provider_key_replace
@@ -65,7 +66,21 @@ class ProviderForm(ModelForm[Provider]):
         kind = PROVIDER_KINDS.get(cleaned.get("kind", ""))
         if kind and not kind.base_url and not cleaned.get("base_url"):
             self.add_error("base_url", f"{kind.label} has no address of its own: enter the server's.")
+        networks = cleaned.get("allowed_networks")
+        if networks is not None and (closed := closed_address(cleaned.get("base_url", ""), networks)):
+            said = f"The base URL is not a public address. To have it called, list it here, for example {closed}."
+            self.add_error("allowed_networks", said)
         return cleaned
+
+
+def closed_address(url: str, networks: str) -> str:
+    """The address of `url` as a network of its own, if it would never be called; empty for names, which may change."""
+    host = urlsplit(url).hostname or ""
+    try:
+        allowed = address_allowed(host, tuple(networks.split()))
+    except ValueError:  # a name
+        return ""
+    return "" if allowed else str(ip_network(host))
 
 
 def checked_along(left_out: set[str], row: Model) -> set[str]:

@@ -28,7 +28,7 @@ def key_state(key: VirtualKey, now: datetime) -> SafeString:
     state = key.state_at(now)
     match state:
         case KeyState.REVOKED:
-            title = f"{key.revoked_at:%d %b %Y %H:%M} UTC by {key.revoked_by or 'a command'}"
+            title = f"{key.revoked_at:%-d %b %Y %H:%M} UTC by {key.revoked_by or 'a command'}"
             return label(state.label, Tone.BAD, title=title)
         case KeyState.EXPIRED:
             return label(state.label, Tone.WARN)

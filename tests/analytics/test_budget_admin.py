@@ -112,7 +112,7 @@ def test_an_alert_says_what_was_passed_when_and_of_which_budget(admin_client: Cl
     page = admin_client.get(change_url(alert)).content.decode()
     assert "80 %" in page
     assert "$990.00" in page
-    assert "$1,234.50 per calendar month, from 01 Mar 2026" in page
+    assert "$1,234.50 per calendar month, from 1 Mar 2026" in page
 
 
 def test_acknowledging_twice_keeps_the_first_time(admin_client: Client) -> None:

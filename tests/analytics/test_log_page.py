@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from analytics.models import UsageRecord, UsageSource, UsageState
+from analytics.models import DirtyDay, UsageRecord, UsageSource, UsageState
 from analytics.request_page import CSV_FIELDS, all_records, position_of, position_text
 from analytics.selectors import RequestFilters
 from routing.models import VirtualKey
@@ -172,6 +172,36 @@ def test_the_last_page_says_that_it_is_the_last_and_leads_back(admin_client: Cli
     last = admin_client.get(LOG, {"before": first.context["older"]}).content
     assert b"These are the oldest." in last
     assert b"Latest<" in last
+
+
+def test_newer_leads_back_page_by_page_and_ends_at_a_whole_page_of_the_latest(
+    admin_client: Client, key: VirtualKey
+) -> None:
+    for n in range(120):
+        make.UsageRecordFactory(key=key, at=DAY + timedelta(seconds=n))
+    first: Any = admin_client.get(LOG, {"team": "search"})
+    second: Any = admin_client.get(LOG, {"team": "search", "before": first.context["older"]})
+    third: Any = admin_client.get(LOG, {"team": "search", "before": second.context["older"]})
+    assert b"Newer<" not in first.content
+    assert b"Newer<" in second.content
+    newer: Any = admin_client.get(LOG, {"team": "search", "after": third.context["newer"]})
+    assert ids_of(newer) == ids_of(second)
+    last: Any = admin_client.get(LOG, {"team": "search", "after": newer.context["newer"]})
+    assert (last.status_code, last["location"]) == (302, f"{LOG}?team=search")
+
+
+def test_filters_offer_a_member_only_the_names_of_own_teams(client: Client, key: VirtualKey) -> None:
+    person = make.UserFactory()
+    make.MembershipFactory(team=key.team, user=person)
+    DirtyDay.objects.create(day=DAY.date())
+    make.UsageRecordFactory(key=key, **FIELDS)
+    make.UsageRecordFactory(at=DAY, persona="merger", policy="merger", provider="merger", model="merger")
+    make.PersonaFactory(slug="layoffs")
+    make.DeploymentFactory()
+    client.force_login(person)
+    choices = client.get(LOG).context["choices"]
+    offered = (choices["personas"], choices["policies"], choices["providers"], choices["models"])
+    assert offered == (["analyst"], ["thrifty"], ["acme"], ["swift-1"])
 
 
 def test_the_way_to_older_requests_keeps_the_filters(admin_client: Client, key: VirtualKey) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from analytics.models import UsageRecord, UsageState
-from analytics.selectors import RequestFilters, request_detail, requests_page
+from analytics.models import DirtyDay, UsageRecord, UsageState
+from analytics.selectors import RequestFilters, names_used, request_detail, requests_page
+from analytics.services import rollup_recompute
 from tests.factories import NOON, UsageRecordFactory, VirtualKeyFactory
 
 EVERYTHING = RequestFilters()
@@ -54,6 +55,44 @@ def test_a_record_that_arrives_meanwhile_does_not_shift_the_next_page() -> None:
     after = requests_page(team_ids=None, filters=EVERYTHING, before=page.next_before, limit=1)
 
     assert (page.records, after.records) == ((first,), (second,))
+
+
+def test_pages_lead_back_to_the_newest_through_the_same_records() -> None:
+    for number in range(7):
+        UsageRecordFactory.create(at=NOON - (number // 3) * MINUTE)
+    pages = [requests_page(team_ids=None, filters=EVERYTHING, limit=3)]
+    while position := pages[-1].next_before:
+        pages.append(requests_page(team_ids=None, filters=EVERYTHING, before=position, limit=3))
+    back = [pages[-1]]
+    while position := back[-1].next_after:
+        back.append(requests_page(team_ids=None, filters=EVERYTHING, after=position, limit=3))
+
+    assert [len(page.records) for page in pages] == [3, 3, 1]
+    assert [page.records for page in back] == [page.records for page in reversed(pages)]
+    assert (pages[0].next_after, back[-1].next_before) == (None, pages[0].next_before)
+
+
+def test_nothing_is_newer_than_the_newest() -> None:
+    record = UsageRecordFactory.create()
+
+    page = requests_page(team_ids=None, filters=EVERYTHING, after=(record.started_at, record.request_id))
+
+    assert (page.records, page.next_before, page.next_after) == ((), None, None)
+
+
+def test_names_are_those_of_a_teams_own_requests_whether_added_up_or_not() -> None:
+    day = NOON.date()
+    old = UsageRecordFactory.create(at=NOON - timedelta(days=1), persona="analyst", provider="groq", model="old")
+    new = UsageRecordFactory.create(key=old.key, at=NOON, persona="", policy="cheap", provider="groq", model="new")
+    UsageRecordFactory.create(at=NOON, persona="secret", policy="secret", provider="secret", model="secret")
+    DirtyDay.objects.create(day=day - timedelta(days=1))
+    rollup_recompute(day=day - timedelta(days=1))
+    DirtyDay.objects.create(day=day)
+
+    names = names_used(team_ids=[new.team_id])
+
+    assert names == {"persona": ["analyst"], "policy": ["cheap"], "provider": ["groq"], "model": ["new", "old"]}
+    assert names_used(team_ids=[])["model"] == []
 
 
 def test_a_page_is_one_query_and_leaves_the_heavy_columns_behind(

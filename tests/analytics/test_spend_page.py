@@ -1,6 +1,7 @@
 """The spend page by its address: days, teams, tables, colours, comparisons, and what has no price."""
 
 import csv
+import re
 from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from io import StringIO
@@ -110,10 +111,31 @@ def test_a_day_that_has_only_begun_is_compared_with_nothing(admin_client: Client
     key, now = key_of("Search"), timezone.now()
     used(key, at=now, cost_nano=1_000_000_000)
     used(key, at=now - timedelta(days=1), cost_nano=9_000_000_000)
-    context: Any = admin_client.get(SPEND, {"range": "today"}).context
-    assert context["totals"].previous is None
-    assert context["changes"].spend is None
-    assert admin_client.get(SPEND, {"range": "7d"}).context["totals"].previous is not None
+    response: Any = admin_client.get(SPEND, {"range": "today"})
+    assert response.context["totals"].previous is None
+    assert response.context["changes"].spend is None
+    assert "so far; not compared" in text_of(response)
+    week: Any = admin_client.get(SPEND, {"range": "7d"})
+    assert week.context["totals"].previous is not None
+    assert "so far" not in text_of(week)
+
+
+def test_the_chart_is_there_in_numbers_too(admin_client: Client) -> None:
+    first, second = key_of("Search"), key_of("Checkout")
+    for key, at, cost in (
+        (first, datetime(2026, 3, 1, 9, tzinfo=UTC), 3_000_000_000),
+        (first, datetime(2026, 3, 3, 9, tzinfo=UTC), 1_000_000_000),
+        (second, datetime(2026, 3, 3, 9, tzinfo=UTC), 500_000_000),
+    ):
+        used(key, at=at, cost_nano=cost)
+    query = {"range": "custom", "from": "2026-03-01", "to": "2026-03-04"}
+    table = text_of(admin_client.get(SPEND, query)).partition('class="numbers"')[2].partition("</table>")[0]
+    cells = [re.findall(r">([^<>]+)</t[hd]>", row) for row in table.split("<tr>")[1:]]
+    assert cells == [
+        ["Day, UTC", "Search", "Checkout", "Total (USD)"],
+        ["Sunday, 1 Mar", "$3.00", "$0.00", "$3.00"],
+        ["Tuesday, 3 Mar", "$1.00", "$0.50", "$1.50"],
+    ]
 
 
 # --- what has no price --------------------------------------------------------------------------------------------
@@ -125,7 +147,7 @@ def test_a_team_whose_requests_all_have_no_price_has_no_sum(admin_client: Client
     used(mixed, cost_nano=2_000_000_000)
     used(mixed, cost_nano=None)
     response: Any = admin_client.get(SPEND)
-    table = text_of(response).partition("<tbody>")[2].partition("</tbody>")[0]
+    table = text_of(response).partition('id="table"')[2].partition("<tbody>")[2].partition("</tbody>")[0]
     first, second = table.split("</tr>")[:2]
     assert "$2.00" in first
     assert "+ 1 unpriced" in first

@@ -137,6 +137,19 @@ def test_a_failure_is_explained_and_can_be_tried_again(page: Page) -> None:
     expect(page.locator(".question")).to_have_count(1)
 
 
+def test_what_comes_below_an_answer_is_scrolled_to(page: Page) -> None:
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.goto("/playground/?persona=analyst")
+    ask(page, "Compare TCP and UDP in a table.")
+    last = page.locator(".answer").last.get_by_text("Why this route?")
+    expect(last).to_be_in_viewport(timeout=PATIENCE_MS)
+    ask(page, "[[cut=5]] Tell me a story.")
+    expect(page.locator(".answer .failed")).to_be_in_viewport(timeout=PATIENCE_MS)
+    expect(page.locator(".answer").last.locator(".figures")).to_contain_text("$")
+    expect(last).to_be_in_viewport()
+    expect(page.locator("#spent")).to_contain_text("2 requests")
+
+
 def test_html_in_an_answer_is_shown_and_never_run(page: Page) -> None:
     page.goto("/playground/")
     ask(page, "[[say=<img src=x onerror=alert(1)> <script>alert(2)</script> [link](javascript:alert(3))]]")

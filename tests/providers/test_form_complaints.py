@@ -50,6 +50,8 @@ def complaints(client: Client, table: type[Model], /, **fields: Any) -> str:
         ({"base_url": "https://user:secret@acme.example/v1"}, "no user name or password"),
         ({"base_url": "https://acme.example/v1?key=1"}, "ends with its path"),
         ({"base_url": "https://acme.example/v1#part"}, "ends with its path"),
+        ({"base_url": "http://127.0.0.1:8000/v1"}, "for example 127.0.0.1/32"),
+        ({"base_url": "http://[::1]:8000/v1", "allowed_networks": "10.0.0.0/8"}, "for example ::1/128"),
         ({"base_url": ""}, "has no address of its own"),
         ({"timeout_s": "0"}, "greater than or equal to 1"),
         ({"timeout_s": "nan"}, "Enter a number"),
@@ -64,6 +66,19 @@ def complaints(client: Client, table: type[Model], /, **fields: Any) -> str:
 def test_a_provider_is_refused_in_words(admin_client: Client, fields: dict[str, str], said: str) -> None:
     ProviderFactory(name="taken")
     assert said in complaints(admin_client, Provider, **VENDOR | fields)
+
+
+@pytest.mark.parametrize(
+    ("url", "networks"),
+    [
+        ("http://127.0.0.1:8000/v1", "127.0.0.0/8"),
+        ("http://localhost:8000/v1", ""),
+        ("https://8.8.8.8/v1", ""),
+    ],
+)
+def test_an_address_that_may_be_called_is_taken(admin_client: Client, url: str, networks: str) -> None:
+    fields = VENDOR | {"base_url": url, "allowed_networks": networks}
+    assert submit(admin_client, f"{list_url(Provider)}add/", **fields).status_code == 302
 
 
 def test_the_vendors_own_address_may_be_left_empty(admin_client: Client) -> None:
@@ -222,3 +237,4 @@ def test_an_unknown_rate_is_left_empty_and_stays_unknown(admin_client: Client) -
     wanted = {"model": model.pk, "input_usd": "1", "output_usd": ""}
     assert submit(admin_client, f"{list_url(Price)}add/", **wanted).status_code == 302
     assert Price.objects.get(model=model).output_usd is None
+    assert "A rate is unknown" in admin_client.get(list_url(Price)).content.decode()

@@ -263,6 +263,24 @@ def test_a_provider_that_was_just_judged_by_its_traffic_is_not_asked(vendor: Ven
     assert [providers_check(now=NOON), providers_check(now=NOON + 2 * A_MINUTE)] == [0, 1]
 
 
+def test_a_person_who_asks_gets_a_check_of_a_provider_that_was_judged_seconds_ago(vendor: Vendor) -> None:
+    provider = provider_at(vendor)
+    provider_at(vendor, is_active=False)
+    just_now = NOON - timedelta(seconds=5)
+    health_record(provider=provider, health=HealthState.DOWN, note="", latency_ms=None, is_passive=True, now=just_now)
+
+    assert [providers_check(now=NOON), providers_check(now=NOON, asked=True)] == [0, 1]
+    provider.refresh_from_db()
+    assert (provider.health, provider.checked_at) == (HealthState.HEALTHY, NOON)
+
+
+def test_two_people_who_ask_at_once_get_one_check(vendor: Vendor) -> None:
+    provider_at(vendor)
+
+    assert [providers_check(now=NOON, asked=True), providers_check(now=NOON, asked=True)] == [1, 0]
+    assert len(vendor.asked) == 1
+
+
 def test_a_late_result_does_not_replace_a_newer_one(vendor: Vendor) -> None:
     provider = provider_at(vendor)
     for health, minutes in ((HealthState.HEALTHY, 5), (HealthState.DOWN, 1)):

@@ -1,5 +1,6 @@
 """The admin as a whole: its first page, its sidebar, its content policy, its sign-in, and who may touch whom."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.factories import (
     BudgetFactory,
     DirtyDayFactory,
     MembershipFactory,
+    ModelAliasFactory,
     ProviderFactory,
     UsageRecordFactory,
     UserFactory,
@@ -107,6 +109,12 @@ def test_the_sidebar_counts_what_is_wrong_and_hides_what_one_may_not_see(admin_c
     shown = {item["title"] for group in seen for item in group["items"] if item["has_permission"]}
     assert "Teams" in shown
     assert not shown & {"Virtual keys", "Provider keys", "People"}
+
+
+def test_a_rows_name_is_headed_as_callers_write_it(admin_client: Client) -> None:
+    page = admin_client.get(change_url(ModelAliasFactory(name="house"))).content.decode()
+    crumbs = re.findall(r'class="crumb [^>]*>([^<]+)<', page)
+    assert crumbs == ["Routing", "chevron_right", "Model aliases", "chevron_right", "house"]
 
 
 def test_the_environment_is_named_on_every_page(admin_client: Client) -> None:

@@ -34,6 +34,16 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
     return settings_of
 
 
+# --- the database -------------------------------------------------------------------------------------------------
+
+
+def test_a_postgresql_that_falls_silent_fails_soon_and_the_address_may_say_otherwise(load: Load) -> None:
+    plain = load(DATABASE_URL="postgresql://router:pw@db/router")["DATABASES"]["default"]["OPTIONS"]
+    assert (plain["connect_timeout"], plain["tcp_user_timeout"]) == (5, 15_000)
+    slow = load(DATABASE_URL="postgresql://router:pw@db/router?connect_timeout=30&sslmode=require")
+    assert slow["DATABASES"]["default"]["OPTIONS"] == plain | {"connect_timeout": 30, "sslmode": "require"}
+
+
 # --- secrets ------------------------------------------------------------------------------------------------------
 
 

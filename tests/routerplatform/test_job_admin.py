@@ -52,7 +52,7 @@ def test_a_check_of_the_providers_is_put_into_the_queue_by_staff(client: Client)
     answer = client.post("/dashboards/providers/check/")
     assert answer.headers["Location"] == "/dashboards/providers/?checking"
     page = client.get(answer.headers["Location"]).content.decode()
-    assert "The providers are being checked" in page
+    assert "asked to check the providers" in page
     assert 'http-equiv="refresh"' in page
     assert 'http-equiv="refresh"' not in client.get("/dashboards/providers/").content.decode()
 

@@ -152,6 +152,19 @@ def test_the_playground_knows_no_team_of_an_odd_name(admin_client: Client, slug:
     assert admin_client.post("/playground/token/", body, content_type="application/json").status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/api/v1/nowhere", "/api/v1/chat/", "/api/v1/"])
+def test_a_program_is_told_in_json_that_an_address_is_wrong(path: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    for answer in (client.get(path), client.post(path, {}, content_type="application/json")):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (404, "not_found")
+        assert path in error["message"]
+
+
+def test_an_address_of_the_api_that_lacks_its_last_slash_is_found(client: Client) -> None:
+    assert client.get("/api/v1/docs", follow=True).redirect_chain == [("/api/v1/docs/", 301)]
+
+
 @pytest.mark.parametrize(
     "path",
     [

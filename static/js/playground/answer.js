@@ -121,8 +121,8 @@ export class AnswerView {
     this.wait.hidden = !message.streaming || Boolean(message.content);
     this.element.classList.toggle("streaming", Boolean(message.streaming));
     this.element.setAttribute("aria-busy", String(Boolean(message.streaming)));
-    this.onDrawn?.();
     if (!message.streaming) this.#finish();
+    this.onDrawn?.();
   }
 
   #finish() {
