@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 
-VENDOR = os.environ.get("BENCH_VENDOR", "")
 sessions: list[aiohttp.ClientSession] = []
 
 
@@ -23,7 +22,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     while message.get("more_body"):
         message = await receive()
         body += message["body"]
-    async with sessions[0].post(VENDOR + scope["path"], data=body) as response:
+    async with sessions[0].post(os.environ["BENCH_VENDOR"] + scope["path"], data=body) as response:
         answer = await response.read()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})

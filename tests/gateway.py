@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import uvicorn
@@ -100,10 +100,10 @@ def _reply(response: aiohttp.ClientResponse, body: bytes) -> Reply:
 
 
 @asynccontextmanager
-async def serving(application: Any) -> AsyncIterator[str]:
+async def serving(application: Any, *, lifespan: Literal["on", "off"] = "on") -> AsyncIterator[str]:
     """Run `application` behind uvicorn in this very loop; yields its base URL."""
     config = uvicorn.Config(
-        application, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio", lifespan="on",
+        application, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio", lifespan=lifespan,
         timeout_graceful_shutdown=5, access_log=False,
     )  # fmt: skip
     server = uvicorn.Server(config)

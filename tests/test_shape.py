@@ -16,6 +16,7 @@ MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 P95_FUNCTION_LINES = 40
 MAX_BROAD_EXCEPTS = 5
+TEST_LINES_PER_SOURCE_LINE = 1.2
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -123,3 +124,10 @@ def test_broad_excepts_are_rare() -> None:
 
 def test_every_function_is_annotated() -> None:
     assert [where for where, node in functions() if not is_annotated(node)] == []
+
+
+def test_there_is_more_test_than_source() -> None:
+    """Counted in files that end in .py: the entry points in script/ have no suffix."""
+    source = sum(module.lines for module in modules() if not module.where.startswith("script/"))
+    tests = sum(path.read_text().count("\n") for path in (ROOT / "tests").rglob("*.py"))
+    assert tests >= TEST_LINES_PER_SOURCE_LINE * source
