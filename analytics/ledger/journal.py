@@ -23,7 +23,7 @@ from analytics.ledger.segments import SETTLED, Segment, frame, kind_of
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 SEGMENT_S: Final = 60.0
 RETRY_S: Final = 1.0
-SYNC_GAP_S: Final = 0.002  # from one sync's beginning to the next
+SYNC_GAP_S: Final = 0.005  # from one sync's beginning to the next
 
 log = logging.getLogger(__name__)
 
