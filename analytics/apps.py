@@ -9,5 +9,8 @@ class AnalyticsConfig(AppConfig):
     verbose_name = "Analytics"
 
     def ready(self) -> None:
-        schedule = import_module("analytics.schedule")  # models exist only once the apps are ready
+        import_module("analytics.signals")  # connects itself; models exist only once the apps are ready
+        schedule = import_module("analytics.schedule")
         post_migrate.connect(schedule.ensure_after_migrate, sender=self)
+        alerts = import_module("analytics.services.alerts")
+        post_migrate.connect(alerts.ensure_after_migrate, sender=self)

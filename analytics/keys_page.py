@@ -1,12 +1,15 @@
 """What the page of the virtual keys shows: every key of the reader's teams, its state, and what it was used for."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import F, QuerySet
 
-from analytics.selectors import KeyUse, keys_use
+from analytics.models import Budget
+from analytics.selectors import BudgetState, KeyUse, keys_use
+from analytics.selectors.budgets import budget_states
 from analytics.sight import Sight
 from routing.models import KeyState, VirtualKey
 
@@ -41,6 +44,7 @@ class KeyLine:
     models: tuple[str, ...]
     use: KeyUse
     may_revoke: bool
+    budgets: tuple[BudgetState, ...]
 
     @property
     def first_models(self) -> tuple[str, ...]:
@@ -61,6 +65,7 @@ def keys_seen(sight: Sight) -> QuerySet[VirtualKey]:
 def key_lines(keys: Collection[VirtualKey], *, managed: Collection[int], now: datetime) -> list[KeyLine]:
     """`managed` are the ids of the teams whose keys the reader may revoke."""
     use = keys_use(keys=keys, now=now)
+    budgets = _budgets(keys, now)
     return [
         KeyLine(
             key=key,
@@ -68,9 +73,19 @@ def key_lines(keys: Collection[VirtualKey], *, managed: Collection[int], now: da
             models=tuple(alias.name for alias in key.allowed_models.all()),
             use=use[key.pk],
             may_revoke=key.revoked_at is None and key.team_id in managed,
+            budgets=tuple(budgets[key.pk]),
         )
         for key in keys
     ]
+
+
+def _budgets(keys: Collection[VirtualKey], now: datetime) -> dict[int, list[BudgetState]]:
+    """The budgets in force of each key, by its id; those of its team are on the spend page."""
+    found: dict[int, list[BudgetState]] = defaultdict(list)
+    budgets = Budget.objects.filter(key__in=[key.pk for key in keys], is_active=True).select_related("key")
+    for state in budget_states(budgets.order_by("budget_duration"), now=now):
+        found[state.budget.key_id or 0].append(state)
+    return found
 
 
 def key_label(key: VirtualKey, now: datetime) -> Label:

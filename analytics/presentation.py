@@ -32,7 +32,7 @@ def money(nano: int | None) -> str:
 
 def exact_money(nano: int | None) -> str:
     """All nine decimals that are kept, so that the lines of a bill stand under each other."""
-    return UNPRICED if nano is None else f"${usd(nano):,.9f}"
+    return UNPRICED if nano is None else f"{'−' if nano < 0 else ''}${abs(usd(nano)):,.9f}"
 
 
 def count(value: int | None) -> str:

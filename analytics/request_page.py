@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import accumulate, islice
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.urls import reverse
 
-from analytics.models import UsageRecord, UsageSource, UsageState
+from analytics.models import Budget, BudgetWindow, UsageAdjustment, UsageRecord, UsageSource, UsageState
 from analytics.periods import Period, period_of
 from analytics.selectors import RequestFilters, requests_page
+from analytics.selectors.adjustments import adjustments_of_request
 from analytics.sight import Sight
 from providers.domain.pricing import CostLine, cost_lines, price_from_snapshot
 from providers.domain.types import Usage
@@ -23,8 +25,8 @@ CSV_PAGE = 1_000
 CSV_FIELDS = (
     "request_id", "started_at", "state", "http_status", "error_code", "door", "team_name", "key_name", "key_prefix",
     "persona", "policy", "requested_model", "deployment", "model", "input_tokens", "cache_read_input_tokens",
-    "cache_creation_input_tokens", "output_tokens", "reasoning_tokens", "usage_source", "cost_nano", "ttft_ms",
-    "latency_ms", "overhead_ms",
+    "cache_creation_input_tokens", "output_tokens", "reasoning_tokens", "usage_source", "cost_nano",
+    "correction_nano", "ttft_ms", "latency_ms", "overhead_ms",
 )  # fmt: skip
 
 
@@ -121,6 +123,32 @@ class Bill:
     broken_nano: int
 
 
+@dataclass(frozen=True, slots=True)
+class CorrectionLine:
+    """One correction, and what the request cost after it."""
+
+    adjustment: UsageAdjustment
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetShare:
+    """A budget that the request belonged to: what it was charged, and whether it would have refused it."""
+
+    budget: Budget
+    charged_nano: int
+    would_refuse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetPart:
+    """What budgets did to a request. `max_tokens` is the answer length that they left, None when it was as asked."""
+
+    hold_nano: int
+    max_tokens: int | None
+    shares: tuple[BudgetShare, ...]
+
+
 def attempt_bars(record: UsageRecord) -> list[AttemptBar]:
     """The attempts as the ledger wrote them (analytics.domain.usage.Attempt), placed beside each other."""
     attempts: list[dict[str, Any]] = [one for one in record.attempts if isinstance(one, dict)]
@@ -174,11 +202,34 @@ def bill(record: UsageRecord) -> Bill | None:
         cache_creation_input_tokens=record.cache_creation_input_tokens,
         output_tokens=record.output_tokens,
         reasoning_tokens=record.reasoning_tokens,
+        cache_creation_1h_input_tokens=record.cache_creation_1h_input_tokens or 0,
     )
     price = price_from_snapshot(record.price)
     row = Price.objects.select_related("model", "deployment__provider").filter(pk=price.id).first()
     broken = sum(bar.billed_nano or 0 for bar in attempt_bars(record) if bar.failure)
     return Bill(tuple(cost_lines(usage, price)), row, record.usage_source == UsageSource.BOUND, broken)
+
+
+def corrections(record: UsageRecord) -> list[CorrectionLine]:
+    """What was corrected about the cost, in order."""
+    made = adjustments_of_request(request_id=record.request_id)
+    costs = accumulate((one.delta_nano for one in made), initial=record.cost_nano or 0)
+    return [CorrectionLine(one, cost) for one, cost in zip(made, islice(costs, 1, None), strict=True)]
+
+
+def budget_part(record: UsageRecord) -> BudgetPart | None:
+    """None when no budget applied."""
+    use = record.budget
+    if not isinstance(use, dict):
+        return None
+    charges = {int(number): int(nano) for number, nano in (record.charges or {}).items()}
+    refused = set(use.get("would_refuse", ()))
+    windows = BudgetWindow.objects.select_related("budget__team", "budget__key", "budget__persona", "budget__alias")
+    shares = (
+        BudgetShare(window.budget, charges.get(window.pk, 0), window.pk in refused)
+        for window in windows.filter(pk__in={*charges, *refused}).order_by("pk")
+    )
+    return BudgetPart(use.get("hold_nano", 0), use.get("max_tokens"), tuple(shares))
 
 
 def playground_href(record: UsageRecord, team_slug: str) -> str:

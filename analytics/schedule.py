@@ -21,10 +21,17 @@ JOBS = (
     Job("Judge providers by their traffic", "analytics.tasks.judge_providers", 60),
     Job("Adopt journals of stopped gateways", "analytics.tasks.adopt_journals", 10),
     Job("Refresh rollups", "analytics.tasks.refresh_rollups", 60),
-    Job("Check budgets", "analytics.tasks.check_budgets", 300),
+    Job("Evaluate alerts", "analytics.tasks.evaluate_alerts", 60),
+    Job("Deliver alerts", "analytics.tasks.deliver_alerts", 15),
     Job("Verify the ledger", "analytics.tasks.verify_ledger", 3600),
+    Job("Verify the whole ledger", "analytics.tasks.verify_whole_ledger", DAY_S),
+    Job("Keep usage by the month", "analytics.tasks.keep_usage", DAY_S),
+    Job("Delete answers kept for repetitions", "analytics.tasks.expire_answers", 3600),
     Job("Thin out provider checks", "analytics.tasks.thin_checks", DAY_S),
 )
+
+
+RETIRED = ("analytics.tasks.check_budgets",)  # no worker knows these any more
 
 
 def schedule_ensure() -> int:
@@ -32,6 +39,7 @@ def schedule_ensure() -> int:
 
     A job that should not run is switched off in the admin; a deleted row comes back with the next `migrate`.
     """
+    PeriodicTask.objects.filter(task__in=RETIRED).delete()
     present = set(PeriodicTask.objects.values_list("name", flat=True))
     return sum(_add(job) for job in JOBS if job.name not in present)
 

@@ -1,54 +1,94 @@
 """Background work of this floor. Each task may run twice, also at the same time."""
 
-import logging
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
-from analytics import services
 from analytics.ledger.adoption import adopt_once
+from analytics.ledger.leasing import SqlLeaseBank
 from analytics.ledger.shipping import SqlUsageStore
+from analytics.services.alert_delivery import deliveries_send
+from analytics.services.alerts import alerts_evaluate, ledger_alert
+from analytics.services.idempotency import idempotent_answers_expire
+from analytics.services.partitions import partitions_prepare, usage_retain
+from analytics.services.providers import providers_judge
+from analytics.services.rollups import rollups_refresh
+from analytics.services.verification import LedgerReport, ledger_verify
 from providers.health_checks import checks_thin
 
 VERIFIED_DAYS = timedelta(days=7)
 
-logger = logging.getLogger(__name__)
-
 
 @shared_task
 def judge_providers() -> int:
-    return services.providers_judge(now=timezone.now())
+    return providers_judge(now=timezone.now())
 
 
 @shared_task
 def adopt_journals() -> int:
     """What stopped gateways left on this machine. The gateways do it too; this is for when none is up again."""
-    return adopt_once(settings.JOURNAL_DIR, SqlUsageStore()).journals
+    return adopt_once(settings.JOURNAL_DIR, SqlUsageStore(), SqlLeaseBank()).journals
 
 
 @shared_task
 def refresh_rollups() -> int:
-    return len(services.rollups_refresh())
+    return len(rollups_refresh())
 
 
 @shared_task
-def check_budgets() -> int:
-    return len(services.budgets_check(now=timezone.now()))
+def evaluate_alerts() -> int:
+    return _announced(alerts_evaluate(now=timezone.now()))
+
+
+@shared_task
+def deliver_alerts() -> int:
+    return deliveries_send(now=timezone.now())
+
+
+def _announced(waiting: int) -> int:
+    """Have messages sent right away by another task. If the queue does not answer, the next round sends them."""
+    if waiting:
+        with suppress(OperationalError):
+            deliver_alerts.delay()
+    return waiting
 
 
 @shared_task
 def verify_ledger() -> int:
-    """The last week; `manage.py ledger_verify` looks at everything."""
-    report = services.ledger_check(first=(timezone.now() - VERIFIED_DAYS).date())
-    if report.differences:
-        logger.error(
-            "the ledger is not in order: %d differences, first %s", len(report.differences), report.differences[0]
-        )
-    return len(report.differences)
+    """The last week; once a day, and with `manage.py ledger_verify`, everything."""
+    now = timezone.now()
+    return _told(ledger_verify(now=now, first=(now - VERIFIED_DAYS).date()), now, is_whole=False)
+
+
+@shared_task
+def verify_whole_ledger() -> int:
+    now = timezone.now()
+    return _told(ledger_verify(now=now), now, is_whole=True)
+
+
+def _told(report: LedgerReport, now: datetime, *, is_whole: bool) -> int:
+    differences = [f"{difference.what} ({difference.where})" for difference in report.differences]
+    _announced(ledger_alert(differences=differences, is_whole=is_whole, now=now))
+    return len(differences)
+
+
+@shared_task
+def keep_usage() -> int:
+    """Make room for the months to come; drop those that are over their time."""
+    now = timezone.now()
+    partitions_prepare(now=now)
+    return usage_retain(now=now, months=settings.USAGE_RETENTION_MONTHS)
 
 
 @shared_task
 def thin_checks() -> int:
     return checks_thin(now=timezone.now())
+
+
+@shared_task
+def expire_answers() -> int:
+    return idempotent_answers_expire(now=timezone.now())

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from analytics import views
+from analytics import alert_views, views
 
 app_name = "analytics"
 urlpatterns = [
@@ -14,4 +14,7 @@ urlpatterns = [
     path("keys/", views.key_list, name="keys"),
     path("keys/new/", views.new_key, name="new-key"),
     path("keys/<int:key_id>/revoke/", views.revoke_key, name="revoke-key"),
+    path("alerts/", alert_views.alert_list, name="alerts"),
+    path("alerts/<int:alert_id>/", alert_views.one_alert, name="alert"),
+    path("alerts/<int:alert_id>/act/", alert_views.act, name="act-on-alert"),
 ]

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from kombu.exceptions import OperationalError
 
 from analytics import keys_page, request_page, spend_page
+from analytics.budget_page import budget_lines
 from analytics.exports import Cell, cost_cell, csv_response
 from analytics.models import UsageState
 from analytics.periods import PRESETS, Period, period_of
@@ -100,7 +101,7 @@ def _spend_figures(sight: Sight, period: Period, by: Dimension, now: datetime) -
         "is_unfinished": is_unfinished,
         "shares": shares,
         "chart": chart,
-        "budgets": budgets_with_spend(team_ids=team_ids, now=now),
+        "budgets": budget_lines(budgets_with_spend(team_ids=team_ids, now=now), now=now),
         "providers": provider_states(now=now),
         "ever_used": bool(
             totals.requests or requests_page(team_ids=team_ids, filters=RequestFilters(), limit=1).records
@@ -254,6 +255,8 @@ def one_request(request: HttpRequest, request_id: UUID) -> HttpResponse:
         "bars": request_page.attempt_bars(record),
         "candidates": request_page.candidates(record),
         "bill": request_page.bill(record),
+        "budget_part": request_page.budget_part(record),
+        "corrections": request_page.corrections(record),
         "playground": request_page.playground_href(record, sight.slug_of(record.team_id)),
     }
     return render(request, "dashboards/request.html", context)

@@ -18,9 +18,13 @@ from benchmarks.stage import Stage, stage
 
 PATH = "/v1/chat/completions"
 FLOOR = "same wire, bare forwarder"
+BARE = "same wire, without the ledger"
+BUDGETED = "same wire, two strict budgets"
 SHOTS = {
     FLOOR: (Shot(PATH, "same"), 32),
+    BARE: (Shot(PATH, "same"), 32),
     "same wire": (Shot(PATH, "same"), 32),
+    BUDGETED: (Shot(PATH, "same"), 32),
     "same wire, 128 connections": (Shot(PATH, "same"), 128),
     "translated wire": (Shot(PATH, "other"), 32),
     "stream of 30, burst": (Shot(PATH, "same", stream=True), 32),
@@ -45,8 +49,8 @@ class Row:
 
 def measure(on: Stage, what: str, *, requests: int, rounds: int) -> Row:
     shot, connections = SHOTS[what]
-    server = on.floor if what == FLOOR else on.gateway
-    request = shot.request(key=on.key)
+    server = {FLOOR: on.floor, BARE: on.bare}.get(what, on.gateway)
+    request = shot.request(key=on.budgeted if what == BUDGETED else on.key)
     count = max(connections, requests // 10 if shot.note else requests)
     warm_up = asyncio.run(fire(port=server.port, request=request, connections=connections, requests=count // 4))
     if warm_up.errors:

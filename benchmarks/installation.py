@@ -1,4 +1,4 @@
-"""Make an installation to measure: `python -m benchmarks.installation VENDOR_PORT` prints a virtual key."""
+"""Make an installation to measure: `python -m benchmarks.installation VENDOR_PORT` prints two virtual keys."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402
 
+from analytics.models import Budget  # noqa: E402
 from benchmarks.stage import CAPABILITIES  # noqa: E402
 from providers.models import CatalogueModel, Deployment, Price, PriceSource, Provider  # noqa: E402
 from providers.services import provider_key_add  # noqa: E402
@@ -19,8 +20,8 @@ from routing.models import AliasTarget, ModelAlias, Team  # noqa: E402
 from routing.services import config_revision_bump, key_issue  # noqa: E402
 
 
-def install(vendor_port: int) -> str:
-    """Two models on the bench vendor, one per wire, and a key."""
+def install(vendor_port: int) -> tuple[str, str]:
+    """Two models on the bench vendor, one per wire, and two keys; the second is under two strict budgets."""
     call_command("migrate", verbosity=0)
     for alias, kind in (("same", "openai-compatible"), ("other", "anthropic-compatible")):
         url = f"http://127.0.0.1:{vendor_port}/v1"
@@ -34,11 +35,15 @@ def install(vendor_port: int) -> str:
         Price.objects.create(model=model, source=PriceSource.OVERRIDE, input_usd=Decimal(1), output_usd=Decimal(2))
         deployment = Deployment.objects.create(provider=provider, model=model, upstream_model="bench")
         AliasTarget.objects.create(alias=ModelAlias.objects.create(name=alias), deployment=deployment)
-    team = Team.objects.create(name="Bench", slug="bench")
-    issued = key_issue(team=team, name="bench", by=None, scopes=[Scope.CHAT, Scope.MODELS])
+    free, limited = (
+        key_issue(team=Team.objects.create(name=name, slug=name), name=name, by=None, scopes=[Scope.CHAT, Scope.MODELS])
+        for name in ("bench", "limited")
+    )
+    for subject in ({"scope": "key", "key": limited.key}, {"scope": "team", "team": limited.key.team}):
+        Budget.objects.create(max_budget=Decimal(1_000_000), **subject)
     config_revision_bump()
-    return issued.secret
+    return free.secret, limited.secret
 
 
 if __name__ == "__main__":
-    sys.stdout.write(install(int(sys.argv[1])) + "\n")
+    sys.stdout.write("\n".join(install(int(sys.argv[1]))) + "\n")

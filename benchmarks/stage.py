@@ -40,12 +40,15 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`key` is a virtual key that may call the models `same` (OpenAI's wire) and `other` (Anthropic's)."""
+    """`key` is a virtual key that may call the models `same` (OpenAI's wire) and `other` (Anthropic's), `budgeted` one
+    that has a strict budget of its own and one of its team's. `bare` is the gateway without its ledger."""
 
     gateway: Server
+    bare: Server
     floor: Server
     vendor_port: int
     key: str
+    budgeted: str
 
 
 @contextmanager
@@ -65,10 +68,14 @@ def stage(folder: Path) -> Iterator[Stage]:
         assert vendor.stdout is not None
         vendor_port = int(vendor.stdout.readline())
         setup = [sys.executable, "-m", "benchmarks.installation", str(vendor_port)]
-        key = subprocess.run(setup, check=True, capture_output=True, text=True).stdout.split()[-1]
+        key, budgeted = subprocess.run(setup, check=True, capture_output=True, text=True).stdout.split()[-2:]
         os.environ["BENCH_VENDOR"] = f"http://127.0.0.1:{vendor_port}"
-        with _server("routerplatform.asgi:application") as gateway, _server("benchmarks.floor:application") as floor:
-            yield Stage(gateway, floor, vendor_port, key)
+        with (
+            _server("routerplatform.asgi:application") as gateway,
+            _server("benchmarks.without_ledger:application") as bare,
+            _server("benchmarks.floor:application") as floor,
+        ):
+            yield Stage(gateway, bare, floor, vendor_port, key, budgeted)
 
 
 @contextmanager

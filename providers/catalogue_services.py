@@ -5,20 +5,23 @@ left alone. A price that has begun is never edited: a changed one becomes a new 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from django.db import transaction
 
 from providers.catalogue import Catalogue, CatalogueEntry, read_catalogue
+from providers.domain.pricing import TIER_RATES
 from providers.history import REASON_ATTRIBUTE
 from providers.models import CatalogueModel, ModelStatus, Price, PriceSource
-from providers.prices_source import DatedRates, PriceList, Rates, listed_prices
+from providers.prices_source import DatedTerms, PriceList, Rates, Terms, listed_prices
 from providers.registry import PROVIDER_KINDS
 
 REASON = "catalogue_load"
+T = TypeVar("T")
 Row = TypeVar("Row", CatalogueModel, Price)
 
 
@@ -135,36 +138,47 @@ def _prices_touched_by_people() -> set[int]:
     return {model_id for model_id, reason in last.values() if reason != REASON}
 
 
-def _price_changes(dated: list[DatedRates], held: list[Price], now: datetime) -> tuple[list[DatedRates], list[Price]]:
+def _price_changes(dated: list[DatedTerms], held: list[Price], now: datetime) -> tuple[list[DatedTerms], list[Price]]:
     """The prices to add, and the rows to drop: announced prices that were called off before they began."""
     if not held:
         return dated, []
     listed = next((price for price in reversed(dated) if price.effective_from <= now), None)
     billed = next((row for row in reversed(held) if row.effective_from <= now), None)
     add = []
-    if listed and (billed is None or _rates_of(billed) != listed.rates):
-        add.append(DatedRates(now, listed.rates))
-    announced = {price.effective_from: price.rates for price in dated if price.effective_from > now}
-    drop = [row for row in held if row.effective_from > now and announced.get(row.effective_from) != _rates_of(row)]
+    if listed and (billed is None or _terms_of(billed) != listed.terms):
+        add.append(DatedTerms(now, listed.terms))
+    announced = {price.effective_from: price.terms for price in dated if price.effective_from > now}
+    drop = [row for row in held if row.effective_from > now and announced.get(row.effective_from) != _terms_of(row)]
     known = {row.effective_from for row in held if row not in drop}
-    add += [DatedRates(start, rates) for start, rates in announced.items() if start not in known]
+    add += [DatedTerms(start, terms) for start, terms in announced.items() if start not in known]
     return add, drop
 
 
-def _rates_of(row: Price) -> Rates:
-    return Rates(row.input_usd, row.output_usd, row.cache_read_usd, row.cache_write_usd)
+def _terms_of(row: Price) -> Terms:
+    tiers = ((tier["above"], Rates(*(_usd(tier.get(name)) for name in TIER_RATES))) for tier in row.tiers)
+    return Terms(Rates(*(getattr(row, name) for name in TIER_RATES)), tuple(tiers))
 
 
-def _price_row(model: CatalogueModel, price: DatedRates) -> Price:
+def _usd(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _price_row(model: CatalogueModel, price: DatedTerms) -> Price:
     return Price(
         model=model,
         source=PriceSource.GENAI_PRICES,
         effective_from=price.effective_from,
-        input_usd=price.rates.input_usd,
-        output_usd=price.rates.output_usd,
-        cache_read_usd=price.rates.cache_read_usd,
-        cache_write_usd=price.rates.cache_write_usd,
+        tiers=[{"above": above, **_by_name(rates, _usd_text)} for above, rates in price.terms.tiers],
+        **_by_name(price.terms.rates, lambda usd: usd),
     )
+
+
+def _by_name(rates: Rates, write: Callable[[Decimal | None], T]) -> dict[str, T]:
+    return {name: write(getattr(rates, name)) for name in TIER_RATES}
+
+
+def _usd_text(usd: Decimal | None) -> str | None:
+    return None if usd is None else f"{usd:f}"
 
 
 def _save(row: Row) -> Row:

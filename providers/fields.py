@@ -27,8 +27,13 @@ class SealedTextField(models.TextField[str, str]):
 
 def seal(clear: str) -> str:
     """Encrypt with the first field key."""
+    return seal_bytes(clear.encode())
+
+
+def seal_bytes(clear: bytes) -> str:
+    """As `seal`, for what is no text."""
     key = settings.FIELD_KEYS[0]
-    return f"{_id(key)}:{Fernet(key).encrypt(clear.encode()).decode()}"
+    return f"{_id(key)}:{Fernet(key).encrypt(clear).decode()}"
 
 
 def unseal(sealed: str) -> str:
@@ -36,12 +41,17 @@ def unseal(sealed: str) -> str:
 
     :raises ImproperlyConfigured: when no field key of this installation fits (the text names the way out).
     """
+    return unseal_bytes(sealed).decode()
+
+
+def unseal_bytes(sealed: str) -> bytes:
+    """As `unseal`, for what is no text."""
     wanted = key_id_of(sealed)
     key = _keys_by_id(tuple(settings.FIELD_KEYS)).get(wanted or "")
     if key is None:
         raise _missing_key(wanted)
     try:
-        return Fernet(key).decrypt(sealed.partition(":")[2].encode()).decode()
+        return Fernet(key).decrypt(sealed.partition(":")[2].encode())
     except InvalidToken:
         raise ImproperlyConfigured(
             "A provider key's sealed text is damaged. Enter the key again on its page in the admin."

@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
+from providers.domain.pricing import complaint_about_tiers
 from providers.domain.types import Capability
 from providers.fields import SealedTextField
 from providers.registry import kind_choices
@@ -176,8 +177,46 @@ class CatalogueModel(models.Model):
             raise ValidationError({"replaced_by": "A model that replaces itself helps nobody. Choose another one."})
 
 
-class Deployment(models.Model):
-    """A model at a provider: the unit that a route ends at."""
+class RateLimitFields(models.Model):
+    """Columns of whatever can be kept from too much traffic."""
+
+    rpm_limit = models.PositiveIntegerField(
+        "requests per minute",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Most requests in any 60 seconds. Empty: no limit.",
+    )
+    tpm_limit = models.PositiveIntegerField(
+        "tokens per minute",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Most tokens in any 60 seconds, prompts and answers together. Empty: no limit.",
+    )
+    max_parallel_requests = models.PositiveIntegerField(
+        "requests at a time",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Most requests that may be under way at once. Empty: no limit.",
+    )
+
+    class Meta:
+        abstract = True
+
+    def limits_in_words(self) -> str:
+        """“60 requests/min, 5 at a time”; empty where nothing is limited."""
+        limits = {
+            "requests/min": self.rpm_limit,
+            "tokens/min": self.tpm_limit,
+            "at a time": self.max_parallel_requests,
+        }
+        return ", ".join(f"{limit:,} {unit}" for unit, limit in limits.items() if limit is not None)
+
+
+class Deployment(RateLimitFields):
+    """A model at a provider: the unit that a route ends at. At its rate limit it is passed over."""
 
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="deployments")
     model = models.ForeignKey(CatalogueModel, on_delete=models.PROTECT, related_name="deployments")
@@ -223,8 +262,14 @@ def _rate(label: str, help_text: str = "") -> "models.DecimalField[Decimal | Non
     )
 
 
+def validate_price_tiers(value: object) -> None:
+    """A list of tiers as `providers.domain.pricing.TIER_FIELDS` has them, each above the one before."""
+    if complaint := complaint_about_tiers(value):
+        raise ValidationError(complaint)
+
+
 class Price(models.Model):
-    """What a model costs from a date on, for everybody or for one deployment. A row is never edited once it has billed.
+    """What a model costs from a date on, for everybody or for one deployment. A row is never edited once it has begun.
 
     A deployment's own row wins over the model's; among equals the latest that has begun wins; an own price wins over
     the price list.
@@ -240,6 +285,10 @@ class Price(models.Model):
     output_usd = _rate("output (USD per 1M)")
     cache_read_usd = _rate("cache read (USD per 1M)", "Empty: billed like input.")
     cache_write_usd = _rate("cache write (USD per 1M)", "Empty: billed like input.")
+    cache_write_1h_usd = _rate(
+        "cache write for 1 hour (USD per 1M)",
+        "Empty: billed like other cache writes. Anthropic asks twice the input rate.",
+    )
     per_request_usd = models.DecimalField(
         "per request (USD)",
         max_digits=14,
@@ -247,6 +296,15 @@ class Price(models.Model):
         default=Decimal(0),
         validators=[MinValueValidator(Decimal(0))],
         help_text="A flat charge on top of the tokens.",
+    )
+    tiers = models.JSONField(
+        "long prompts",
+        default=list,
+        blank=True,
+        validators=[validate_price_tiers],
+        help_text="A request with more input tokens than this, all of it: cached, written to the cache and new ones "
+        "together, is billed at these rates altogether, its output too. An empty input or output rate is not known; "
+        "empty cache rates are billed like this line’s input.",
     )
 
     history = HistoricalRecords()
@@ -278,6 +336,8 @@ class Price(models.Model):
         """The constraints of this table, in words for people."""
         if (self.model_id is None) == (self.deployment_id is None):
             raise ValidationError({"deployment": "A price is for a model or for a deployment: choose one of the two."})
+        if Price.objects.filter(pk=self.pk, effective_from__lte=timezone.now()).exists():
+            raise ValidationError("This price has begun and stays as it is. Add another one that begins now or later.")
         others = Price.objects.filter(model=self.model_id, deployment=self.deployment_id, source=self.source)
         if others.filter(effective_from=self.effective_from).exclude(pk=self.pk).exists():
             raise ValidationError({"effective_from": "Another price of the same begins at this very moment."})

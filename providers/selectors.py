@@ -6,8 +6,8 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from providers.domain.pricing import rate_from_usd
-from providers.domain.types import Capability, Credential, Deployment, Endpoint, Price
+from providers.domain.pricing import rate_from_usd, tier_from_row
+from providers.domain.types import Capability, Credential, Deployment, Endpoint, Price, RateLimit
 from providers.models import Deployment as DeploymentRow
 from providers.models import Price as PriceRow
 from providers.models import PriceSource, Provider, ProviderKey
@@ -65,12 +65,52 @@ def price_of(row: PriceRow) -> Price:
         cache_read=rate_from_usd(row.cache_read_usd),
         cache_write=rate_from_usd(row.cache_write_usd),
         per_request=int(row.per_request_usd * NANO),
+        cache_write_1h=rate_from_usd(row.cache_write_1h_usd),
+        tiers=tuple(tier_from_row(tier) for tier in row.tiers),
     )
 
 
 def price_rank(row: PriceRow) -> tuple[bool, datetime]:
     """Among prices that have begun, the greatest bills: own prices before lists, then the latest."""
     return row.source == PriceSource.OVERRIDE, row.effective_from
+
+
+class PriceBook:
+    """Every price there is, as it stands now: who was billed what at any moment, had the book been like this then."""
+
+    def __init__(self, prices: Iterable[PriceRow], deployments: Iterable[DeploymentRow]) -> None:
+        self._prices: dict[tuple[str, int | str], list[PriceRow]] = defaultdict(list)
+        for row in prices:
+            of = ("model", row.model.name) if row.model else ("deployment", row.deployment_id or 0)
+            self._prices[of].append(row)
+        self._ids = {f"{row.provider.name}/{row.upstream_model}": row.pk for row in deployments}
+
+    def row_at(self, deployment: str, model: str, at: datetime) -> PriceRow | None:
+        """The row that bills a request of then, served by `deployment` (“provider/upstream-model”), which is `model`.
+
+        A deployment that is gone, or was renamed, is billed like its model.
+        """
+        own, of_model = self._of(deployment, model)
+        for rows in (own, of_model):
+            if begun := [row for row in rows if row.effective_from <= at]:
+                return max(begun, key=price_rank)
+        return None
+
+    def charges_for_tokens(self, deployment: str, model: str, first: datetime, last: datetime) -> bool:
+        """Whether tokens were not free at some moment from `first` to `last`."""
+        own, of_model = self._of(deployment, model)
+        changes = [row.effective_from for row in (*own, *of_model) if first < row.effective_from <= last]
+        rows = (self.row_at(deployment, model, moment) for moment in (first, *changes))
+        return any(row is not None and bool(row.input_usd or row.output_usd) for row in rows)
+
+    def _of(self, deployment: str, model: str) -> tuple[list[PriceRow], list[PriceRow]]:
+        own = ("deployment", self._ids.get(deployment, 0))
+        return self._prices.get(own, []), self._prices.get(("model", model), [])
+
+
+def price_book() -> PriceBook:
+    """Read in two queries; prices are few."""
+    return PriceBook(PriceRow.objects.select_related("model"), DeploymentRow.objects.select_related("provider"))
 
 
 def _deployment(
@@ -89,7 +129,13 @@ def _deployment(
         cost_tier=row.model.cost_tier,
         price=price_of(price) if price else None,
         expected_latency_ms=row.expected_latency_ms,
+        rate_limit=rate_limit_of(row.rpm_limit, row.tpm_limit, row.max_parallel_requests),
     )
+
+
+def rate_limit_of(rpm: int | None, tpm: int | None, max_parallel: int | None) -> RateLimit | None:
+    """Three columns as one value; None where nothing is limited."""
+    return None if rpm is tpm is max_parallel is None else RateLimit(rpm, tpm, max_parallel)
 
 
 def _credentials() -> dict[int, tuple[Credential, ...]]:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import transaction
 from django.db.models import Model
 from django.utils import timezone
 
-from providers.fields import is_sealed_with_first_key, seal, unseal
+from providers.fields import SealedTextField, is_sealed_with_first_key, seal, seal_bytes, unseal_bytes
 from providers.models import Provider, ProviderKey
 
 SHORTEST_SECRET_WITH_LAST4 = 12
@@ -40,7 +41,7 @@ def provider_key_replace(*, key: ProviderKey, secret: str) -> None:
 @transaction.atomic
 def active_set(*, row: Model, is_active: bool) -> bool:
     """Switch a row with `is_active` on or off, with a line in its history; False when it already was so."""
-    changed = type(row)._base_manager.select_for_update().filter(pk=row.pk, is_active=not is_active).first()
+    changed = type(row)._base_manager.select_for_update(of=("self",)).filter(pk=row.pk, is_active=not is_active).first()
     if changed is None:
         return False
     changed.is_active = is_active  # type: ignore[attr-defined]  # found by it
@@ -68,35 +69,43 @@ def last4_of(secret: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ResealReport:
-    """What `provider_keys_reseal` did. `failed` has one sentence per key that no field key opens."""
+    """What `secrets_reseal` did. `failed` has one sentence per secret that no field key opens."""
 
     resealed: int
     already: int
     failed: tuple[str, ...]
 
 
-def provider_keys_reseal(*, dry_run: bool = False) -> ResealReport:
-    """Seal every provider key with the first field key. May be stopped and run again: a transaction per key."""
+def secrets_reseal(*, dry_run: bool = False) -> ResealReport:
+    """Seal anew, with the first field key, what any table holds sealed. May be stopped: a transaction each."""
     resealed, already, failed = 0, 0, list[str]()
-    for pk in ProviderKey.objects.order_by("pk").values_list("pk", flat=True):
-        try:
-            changed = _reseal(pk, dry_run=dry_run)
-        except ImproperlyConfigured as error:
-            failed.append(f"{ProviderKey.objects.select_related('provider').get(pk=pk)}: {error}")
-            continue
-        resealed += changed
-        already += not changed
+    for model, column in sealed_columns():
+        for pk in model._base_manager.exclude(**{column: ""}).order_by("pk").values_list("pk", flat=True):
+            try:
+                changed = _reseal(model, pk, column, dry_run=dry_run)
+            except ImproperlyConfigured as error:
+                failed.append(f"{model._meta.verbose_name} {model._base_manager.get(pk=pk)}: {error}")
+                continue
+            resealed += changed
+            already += not changed
     return ResealReport(resealed=resealed, already=already, failed=tuple(failed))
 
 
+def sealed_columns() -> list[tuple[type[Model], str]]:
+    """Every column of every app that holds sealed text."""
+    fields = (field for model in apps.get_models() for field in model._meta.concrete_fields)
+    return [(field.model, field.name) for field in fields if isinstance(field, SealedTextField)]
+
+
 @transaction.atomic
-def _reseal(pk: int, *, dry_run: bool) -> bool:
-    key = ProviderKey.objects.select_for_update().filter(pk=pk).first()
-    if key is None or is_sealed_with_first_key(key.sealed):
+def _reseal(model: type[Model], pk: object, column: str, *, dry_run: bool) -> bool:
+    row = model._base_manager.select_for_update().filter(pk=pk).first()
+    sealed = getattr(row, column, "")
+    if row is None or not sealed or is_sealed_with_first_key(sealed):
         return False
-    clear = unseal(key.sealed)
+    clear = unseal_bytes(sealed)
     if not dry_run:
-        key.sealed = seal(clear)
-        key.skip_history_when_saving = True  # type: ignore[attr-defined]  # simple_history reads it
-        key.save(update_fields=["sealed"])
+        setattr(row, column, seal_bytes(clear))
+        row.skip_history_when_saving = True  # type: ignore[attr-defined]  # simple_history reads it
+        row.save(update_fields=[column])
     return True

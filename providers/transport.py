@@ -170,7 +170,7 @@ class GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
-        allowed = [result for result in found if address_allowed(result["host"], self._endpoint.allowed_networks)]
+        allowed = [result for result in found if _may_call(self._endpoint, result["host"])]
         if not allowed:
             raise OSError(None, _refusal(self._endpoint))
         return allowed
@@ -206,8 +206,12 @@ def _refuse_literal_address(url: URL, endpoint: Endpoint) -> None:
         ipaddress.ip_address(host)
     except ValueError:
         return  # a name: the resolver's business
-    if not address_allowed(host, endpoint.allowed_networks):
+    if not _may_call(endpoint, host):
         raise _error(FailureKind.CONNECT, _refusal(endpoint), dispatched=False)
+
+
+def _may_call(endpoint: Endpoint, address: str) -> bool:
+    return address_allowed(address, endpoint.allowed_networks, public=endpoint.public_addresses)
 
 
 def _unsealed(endpoint: Endpoint, credential: Credential) -> str:

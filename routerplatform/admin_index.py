@@ -9,13 +9,16 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from analytics import presentation
-from analytics.admin import THRESHOLD_TONES, spent_cell
+from analytics.admin.alerts import severity_label
+from analytics.admin.budgets import spent_cell
+from analytics.alerts_page import figures_text
+from analytics.budget_page import most_spent
 from analytics.charts import Slot, StackedBars, stacked_bars
 from analytics.domain.rollup import DayRange
 from analytics.domain.series import SpendRow, Totals
-from analytics.models import BudgetAlert
+from analytics.models import Alert, AlertState
 from analytics.selectors import budgets_with_spend, provider_states, spend_by_team_day, spend_totals
-from providers.admin.cells import Tone, label, moment
+from providers.admin.cells import moment
 from providers.admin.pages import change_url
 from providers.admin.vendors import health_label
 from providers.models import Health, Provider
@@ -25,6 +28,7 @@ from routing.models import ConfigRevision
 
 DAYS_SHOWN = 30
 ALERTS_SHOWN = 5
+BUDGETS_SHOWN = 8
 NANO = 1_000_000_000
 
 
@@ -53,8 +57,8 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "cards": cards_of(totals),
         "chart": chart_of(rows, days) if rows else None,
         "budgets": [
-            {"team": state.budget.team, "url": change_url(state.budget), "spent": spent_cell(state), "state": state}
-            for state in budgets_with_spend(team_ids=team_ids, now=now)
+            {"url": change_url(state.budget), "spent": spent_cell(state), "budget": state.budget}
+            for state in most_spent(budgets_with_spend(team_ids=team_ids, now=now), BUDGETS_SHOWN)
         ],
         "providers": provider_rows(now) if request.user.has_perm("providers.view_provider") else None,
         "alerts": alert_rows(team_ids),
@@ -113,16 +117,16 @@ def provider_rows(now: datetime) -> list[dict[str, Any]]:
 
 
 def alert_rows(team_ids: list[int] | None) -> list[dict[str, Any]]:
-    """The latest alerts that nobody has acknowledged."""
-    alerts = BudgetAlert.objects.filter(acknowledged_at=None).select_related("budget__team")
+    """The worst and latest alerts that nobody has taken care of."""
+    alerts = Alert.objects.filter(state=AlertState.OPEN).order_by("-severity", "-opened_at")
     if team_ids is not None:
-        alerts = alerts.filter(budget__team__in=team_ids)
+        alerts = alerts.filter(team__in=team_ids)
     return [
         {
             "alert": alert,
             "url": change_url(alert),
-            "passed": label(f"{alert.threshold} %", THRESHOLD_TONES.get(alert.threshold, Tone.WARN)),
-            "spent": presentation.money(alert.spent_nano),
+            "severity": severity_label(alert.severity),
+            "figures": figures_text(alert),
             "opened": moment(alert.opened_at),
         }
         for alert in alerts[:ALERTS_SHOWN]
@@ -133,7 +137,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Unfold asks for it, on every page: the sidebar, with how many providers are down and how many alerts wait."""
     badges = {
         "Providers": Provider.objects.filter(is_active=True, health=Health.DOWN).count(),
-        "Alerts": BudgetAlert.objects.filter(acknowledged_at=None).count(),
+        "Alerts": Alert.objects.filter(state=AlertState.OPEN).count(),
     }
     return [group | {"items": [_with_badge(item, badges) for item in group["items"]]} for group in SIDEBAR]
 

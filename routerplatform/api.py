@@ -15,9 +15,10 @@ from rest_framework.response import Response
 
 from providers.domain.types import Deployment
 from providers.selectors import provider_health
+from routerplatform.budgets_api import BudgetsView, BudgetView
 from routerplatform.doors import schema
 from routerplatform.doors.rest import ChatView, GatewayView, error_response
-from routerplatform.gateway.errors import InvalidRequest
+from routerplatform.gateway.errors import UnknownAddress
 from routerplatform.gateway.ids import new_request_id
 
 # Anyone may ask: what exactly is wrong, database addresses among it, stands in the log.
@@ -92,6 +93,7 @@ class HealthView(GatewayView):
             "problem": PUBLIC_PROBLEM if problem or config.problem else "",
             "config_revision": config.revision,
             "config_age_s": round(config.age_s, 1),
+            "budgets_revision": ledger.budgets_revision,
             "unshipped_records": ledger.unshipped,
         }
         return Response(body, status=503 if problem else 200)
@@ -122,13 +124,13 @@ docs = csp_replace({"style-src": [SELF, UNSAFE_INLINE]})(SpectacularSwaggerSplit
 @csrf_exempt
 def unknown(request: HttpRequest) -> HttpResponse:
     """What is not there is told to programs in the API's own shape, not as a page."""
-    error = InvalidRequest(f"Unknown request: {request.method} {request.path}.")
-    error.code, error.http_status = "not_found", 404
-    return error_response(error, new_request_id())
+    return error_response(UnknownAddress(request.path), new_request_id())
 
 
 urlpatterns = [
     path("api/v1/chat", ChatView.as_view(), name="api-chat"),
+    path("api/v1/budgets", BudgetsView.as_view(), name="api-budgets"),
+    path("api/v1/budgets/<int:id>", BudgetView.as_view(), name="api-budget"),
     path("api/v1/personas", PersonasView.as_view(), name="api-personas"),
     path("api/v1/providers", ProvidersView.as_view(), name="api-providers"),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="api-schema"),

@@ -2,15 +2,22 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from routerplatform.doors.compatible import CappedBody, Exchange, Message, Receive, Send, openai_door
+from routerplatform.doors.compatible import openai_door
+from routerplatform.doors.exchange import CallerGone, CappedBody, Exchange, Lifetime, Message, Receive, Send
+from routerplatform.doors.idempotency import once
+from routerplatform.gateway.errors import GatewayError
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.runtime import Runtime, Runtimes
 
 RUNTIME = "router.runtime"  # where Django views and consumers find the runtime of their loop, in the ASGI scope
+REQUEST_ID = "router.request_id"
+LIFETIME = "router.lifetime"
+ONCE = {("POST", "/api/v1/chat")}  # what Django answers and takes an Idempotency-Key for
 
 
 class Application:
@@ -41,9 +48,27 @@ class Application:
         exchange = Exchange(scope, receive, send, new_request_id(), time.perf_counter())
         body = CappedBody(exchange, limit=runtime.max_body_bytes)
         if not body.is_too_large:
-            await self._pages({**scope, RUNTIME: runtime}, body.receive, send)
+            lifetime = Lifetime(body.receive)
+            inner = {**scope, RUNTIME: runtime, REQUEST_ID: exchange.request_id, LIFETIME: lifetime}
+            try:
+                await self._ask_django(runtime, replace(exchange, scope=inner, receive=lifetime.receive))
+            except CallerGone:
+                pass
+            except GatewayError as error:
+                await exchange.reply_error(error)
+            finally:
+                lifetime.end()
         if body.is_too_large:
             await exchange.reply_error(body.problem())
+
+    async def _ask_django(self, runtime: Runtime, exchange: Exchange) -> None:
+        async def answer(_: Runtime, exchange: Exchange) -> None:
+            await self._pages(exchange.scope, exchange.receive, exchange.send)
+
+        if (exchange.scope["method"], exchange.scope["path"]) in ONCE:
+            await once(runtime, exchange, answer)
+        else:
+            await answer(runtime, exchange)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """Start before the first request and drain at the end; servers without lifespan start on first use."""

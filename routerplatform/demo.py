@@ -15,9 +15,11 @@ from decimal import Decimal
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
-from analytics.models import Budget, BudgetDuration, DirtyDay, UsageRecord, UsageRollup
+from analytics.domain.rollup import hour_of
+from analytics.models import Budget, BudgetDuration, BudgetScope, HourlyRollup, UsageRecord, UsageRollup
+from analytics.services.rollups import hours_mark
 from providers.domain.types import Price as Rates
 from providers.history import REASON_ATTRIBUTE
 from providers.models import CatalogueModel, Deployment, Price, PriceSource, Provider, ProviderKey
@@ -199,8 +201,14 @@ def _seed_teams() -> None:
         team = Team(slug=demo.slug, name=demo.name)
         setattr(team, REASON_ATTRIBUTE, DEMO_REASON)
         team.save()
-        Budget.objects.create(team=team, budget_duration=BudgetDuration.MONTH, max_budget=demo.monthly_usd)
-        key_issue(team=team, name=demo.key_name, by=None, scopes=default_scopes())
+        Budget.objects.create(
+            team=team, budget_duration=BudgetDuration.MONTH, max_budget=demo.monthly_usd, mode=demo.mode
+        )
+        key = key_issue(team=team, name=demo.key_name, by=None, scopes=default_scopes()).key
+        if demo.key_daily_usd:
+            Budget.objects.create(
+                scope=BudgetScope.KEY, key=key, budget_duration=BudgetDuration.DAY, max_budget=demo.key_daily_usd
+            )
 
 
 def _demo_teams() -> QuerySet[Team]:
@@ -241,9 +249,7 @@ def _seed_history(*, now: datetime, per_day: int) -> None:
         return
     records = list(invented_usage(keys, _demo_prices(), now=now, per_day=per_day))
     UsageRecord.objects.bulk_create(records, batch_size=500, ignore_conflicts=True)
-    days = sorted({record.started_at.date() for record in records})
-    DirtyDay.objects.filter(day__in=days).update(marks=F("marks") + 1)
-    DirtyDay.objects.bulk_create([DirtyDay(day=day) for day in days], ignore_conflicts=True)
+    hours_mark(hours={hour_of(record.started_at) for record in records})
 
 
 def _history_keys() -> dict[str, VirtualKey]:
@@ -293,7 +299,9 @@ def _remove_teams() -> int:
     """Delete the demo teams with all that hangs on them; the number of usage records."""
     teams = _demo_teams()
     usage, _ = UsageRecord.objects.filter(team__in=teams).delete()
-    UsageRollup.objects.filter(team__in=teams).delete()
+    for rollups in (UsageRollup, HourlyRollup):
+        rollups.objects.filter(team__in=teams).delete()
+    Budget.objects.filter(Q(team__in=teams) | Q(key__team__in=teams)).delete()
     VirtualKey.objects.filter(team__in=teams).delete()
     teams.delete()
     return usage

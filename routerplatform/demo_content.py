@@ -76,7 +76,10 @@ DEMO_CANDIDATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class DemoTeam:
-    """`share` is the team's part of the invented traffic, `prompt_tokens` the size of its usual prompt."""
+    """`share` is the team's part of the invented traffic, `prompt_tokens` the size of its usual prompt.
+
+    `mode` is that of its monthly budget. With `key_daily_usd` its key has a strict one per day as well.
+    """
 
     slug: str
     name: str
@@ -85,15 +88,21 @@ class DemoTeam:
     share: int
     prompt_tokens: int
     asks_for: tuple[str, ...]
+    mode: str = "strict"
+    key_daily_usd: Decimal | None = None
 
 
 SUPPORT_BOT = "support-bot"
 DEMO_TEAMS = (
     DemoTeam("checkout", "Checkout", "Checkout service", Decimal(20), 22, 12_000, ("auto", "fast", "demo-balanced")),
-    DemoTeam(SUPPORT_BOT, "Support bot", "Website", Decimal(2), 38, 10_000, ("chatbot", "chatbot", "fast")),
-    DemoTeam("search", "Search", "Query rewriting", Decimal(5), 18, 3_000, ("demo-swift", "fast", "auto")),
+    DemoTeam(SUPPORT_BOT, "Support bot", "Website", Decimal(2), 38, 10_000, ("chatbot", "chatbot", "fast"), "soft"),
+    DemoTeam("search", "Search", "Query rewriting", Decimal(5), 18, 3_000, ("demo-swift", "fast", "auto"), "shadow"),
     DemoTeam(
-        "data-science", "Data science", "Notebooks", Decimal(40), 12, 30_000, ("analyst", "code_assistant", "smart")
+        "data-science", "Data science", "Notebooks", Decimal(80), 12, 30_000, ("analyst", "code_assistant", "smart"),
+        key_daily_usd=Decimal(4),
     ),
-    DemoTeam("marketing", "Marketing", "Campaigns", Decimal(15), 10, 8_000, ("creative_writer", "demo-sage", "auto")),
-)
+    DemoTeam(
+        "marketing", "Marketing", "Campaigns", Decimal(15), 10, 8_000, ("creative_writer", "demo-sage", "auto"),
+        "expected",
+    ),
+)  # fmt: skip

@@ -59,8 +59,13 @@ OPERATE = [
     {"title": "Requests", "icon": "receipt_long", "link": "/dashboards/requests/"},
     {"title": "Playground", "icon": "forum", "link": "/playground/"},
     rows("Usage records", "database", "analytics.usagerecord"),
+    rows("Corrections", "price_change", "analytics.usageadjustment"),
     rows("Budgets", "savings", "analytics.budget"),
-    rows("Alerts", "notifications", "analytics.budgetalert"),
+    rows("Alerts", "notifications", "analytics.alert"),
+    rows("Alert rules", "rule_settings", "analytics.alertrule"),
+    rows("Alert channels", "campaign", "analytics.alertchannel"),
+    rows("Alert messages", "outbox", "analytics.alertdelivery"),
+    rows("Ledger checks", "fact_check", "analytics.ledgercheck"),
     rows("Scheduled jobs", "schedule", "django_celery_beat.periodictask"),
 ]
 ROUTING = [

@@ -31,6 +31,7 @@ SECRET_KEY, KEY_PEPPER, FIELD_KEYS = read_secrets(env)
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 BEHIND_TLS: bool = env.bool("BEHIND_TLS", default=False)
+PUBLIC_URL: str = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 ROOT_URLCONF = "routerplatform.urls"
 ASGI_APPLICATION = "routerplatform.asgi.application"
 WSGI_APPLICATION = "routerplatform.wsgi.application"
@@ -182,14 +183,25 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_TIMEZONE = "UTC"
 
+# --- mail: alerts go by it ---------------------------------------------------------------------------------------
+EMAIL_URL: str = env.str("EMAIL_URL", default="") or ("consolemail://" if DEBUG else "")
+DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="router-platform@localhost")
+EMAIL_TIMEOUT = 10
+if EMAIL_URL:
+    globals().update(env.email_url_config(EMAIL_URL))
+
 # --- the request path --------------------------------------------------------------------------------------------
 MAX_BODY_BYTES: int = env.int("MAX_BODY_BYTES", default=20 * 1024 * 1024)
 REQUEST_TIMEOUT_S: float = env.float("REQUEST_TIMEOUT_S", default=600.0)
 MAX_ATTEMPTS: int = env.int("MAX_ATTEMPTS", default=1 + env.int("AI_ROUTER_MAX_RETRIES", default=3))
 CONFIG_POLL_S: float = env.float("CONFIG_POLL_S", default=0.5)
+GATEWAY_PROCESSES: int = max(1, env.int("GATEWAY_PROCESSES", default=1))
 JOURNAL_DIR = Path(env.str("JOURNAL_DIR", default=str(DATA_DIR / "journal"))).absolute()
 JOURNAL_DURABILITY: str = read_choice(env, "JOURNAL_DURABILITY", ("disk", "process", "database"))
+USAGE_RETENTION_MONTHS: int = max(0, env.int("USAGE_RETENTION_MONTHS", default=0))
 WEBSOCKET_ALLOWED_ORIGINS: list[str] = env.list("WEBSOCKET_ALLOWED_ORIGINS", default=[])
+WEBSOCKET_MAX_SOCKETS: int = env.int("WEBSOCKET_MAX_SOCKETS", default=1000)
+WEBSOCKET_MAX_SOCKETS_PER_KEY: int = env.int("WEBSOCKET_MAX_SOCKETS_PER_KEY", default=100)
 
 # --- the demo, and the vendors whose keys are in the environment ------------------------------------------------
 DEMO_PROVIDER_PORT: int = env.int("DEMO_PROVIDER_PORT", default=8901)
@@ -241,5 +253,7 @@ LOGGING: dict[str, Any] = {
         "aiohttp.access": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},  # the SDKs of the health checks speak through it
         "daphne": {"level": "WARNING"},
+        "apprise": {"level": "CRITICAL"},  # it quotes tokens; why a message was not sent stands with the message
+        "urllib3": {"level": "WARNING"},  # so does the client under it
     },
 }

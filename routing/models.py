@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
-from providers.models import Deployment, validate_capabilities
+from providers.models import Deployment, RateLimitFields, validate_capabilities
 from routing.domain.config import Scope, TaskType
 
 slug_name = RegexValidator(
@@ -22,8 +22,8 @@ callable_name = RegexValidator(
 )
 
 
-class Team(models.Model):
-    """Who pays. Keys, budgets and spend hang on a team."""
+class Team(RateLimitFields):
+    """Who pays. Keys, budgets and spend hang on a team; its rate limits are for all of its keys together."""
 
     name = models.CharField(max_length=80, unique=True)
     slug = models.SlugField(max_length=80, unique=True, help_text="Used in addresses and exports.")
@@ -61,8 +61,11 @@ class Membership(models.Model):
         return f"{self.user} in {self.team}"
 
 
-class ModelAlias(models.Model):
-    """A model name that callers may send, and the deployments that answer to it, in order."""
+class ModelAlias(RateLimitFields):
+    """A model name that callers may send, and the deployments that answer to it, in order.
+
+    Its rate limits are for all that is asked of it, by name or through a policy, whoever asks.
+    """
 
     name = models.CharField(
         max_length=120, unique=True, validators=[callable_name], help_text="What callers put into “model”."
@@ -250,7 +253,7 @@ class KeyState(models.TextChoices):
     TEAM_OFF = "team_off", "Team off"
 
 
-class VirtualKey(models.Model):
+class VirtualKey(RateLimitFields):
     """What an application presents. Only an HMAC of it is stored; the key is shown once, when it is issued."""
 
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="keys")

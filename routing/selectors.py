@@ -5,9 +5,10 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import transaction
+from django.db.models import Q
 
-from providers.domain.types import PromptDefaults
-from providers.selectors import active_deployments
+from providers.domain.types import PromptDefaults, RateLimit
+from providers.selectors import active_deployments, rate_limit_of
 from routing.domain.compile import AliasRow, ConfigRows, PersonaRow, PolicyRow
 from routing.domain.config import Caller, Scope
 from routing.models import (
@@ -18,6 +19,7 @@ from routing.models import (
     Persona,
     PolicyCandidate,
     RoutingPolicy,
+    Team,
     VirtualKey,
 )
 
@@ -48,7 +50,13 @@ def _aliases() -> list[AliasRow]:
     for alias_id, deployment_id in AliasTarget.objects.values_list("alias_id", "deployment_id"):
         targets[alias_id].append(deployment_id)
     return [
-        AliasRow(alias.pk, alias.name, alias.description, targets[alias.pk])
+        AliasRow(
+            alias.pk,
+            alias.name,
+            alias.description,
+            targets[alias.pk],
+            rate_limit_of(alias.rpm_limit, alias.tpm_limit, alias.max_parallel_requests),
+        )
         for alias in ModelAlias.objects.filter(is_active=True)
     ]
 
@@ -91,6 +99,7 @@ def _callers() -> list[tuple[str, Caller]]:
     allowed: dict[int, set[str]] = defaultdict(set)
     for key_id, alias in VirtualKey.allowed_models.through.objects.values_list("virtualkey_id", "modelalias__name"):
         allowed[key_id].add(alias)
+    key_limits, team_limits = _limits(VirtualKey), _limits(Team)
     keys = VirtualKey.objects.values_list(  # no instances: 10,000 of them kept requests waiting for twice as long
         "digest", "pk", "prefix", "name", "team_id", "team__name", "scopes", "expires_at", "revoked_at",
         "team__is_active",
@@ -109,10 +118,19 @@ def _callers() -> list[tuple[str, Caller]]:
                 expires_at=expires_at,
                 revoked_at=revoked_at,
                 team_active=team_active,
+                key_limit=key_limits.get(key_id),
+                team_limit=team_limits.get(team_id),
             ),
         )
         for digest, key_id, prefix, name, team_id, team_name, scopes, expires_at, revoked_at, team_active in keys
     ]
+
+
+def _limits(model: type[Team] | type[VirtualKey]) -> dict[int, RateLimit]:
+    """By id, for those rows that are limited at all."""
+    free = Q(rpm_limit=None, tpm_limit=None, max_parallel_requests=None)
+    columns = model._default_manager.exclude(free).values_list("pk", "rpm_limit", "tpm_limit", "max_parallel_requests")
+    return {pk: RateLimit(*limit) for pk, *limit in columns}
 
 
 def _nano(usd: Decimal | None) -> int | None:

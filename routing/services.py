@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from providers.domain.types import RateLimit
 from routing.domain.config import Scope
 from routing.domain.keys import PREFIX_LENGTH, KeyParts, key_digest, key_parts, key_text
 from routing.models import ConfigRevision, ModelAlias, PolicyCandidate, RoutingPolicy, Team, VirtualKey
@@ -62,6 +63,13 @@ def key_issue(
     key.save()
     key.allowed_models.set(allowed_models)
     return IssuedKey(key=key, secret=text)
+
+
+@transaction.atomic
+def key_limit_set(*, key: VirtualKey, limit: RateLimit) -> None:
+    """Limit the traffic of `key`; gateways follow within 2 s."""
+    key.rpm_limit, key.tpm_limit, key.max_parallel_requests = limit.rpm, limit.tpm, limit.max_parallel
+    key.save(update_fields=["rpm_limit", "tpm_limit", "max_parallel_requests"])
 
 
 @transaction.atomic

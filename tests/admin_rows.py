@@ -10,6 +10,7 @@ from django.db.models import Model
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from analytics.models import AlertDelivery, AlertEvent
 from tests import factories as make
 
 
@@ -37,6 +38,13 @@ def retired_model(number: int) -> None:
     make.CatalogueModelFactory(status="retired", replaced_by=make.CatalogueModelFactory())
 
 
+def alert_that_was_told() -> None:
+    """An alert with an event, sent through a channel."""
+    alert = make.AlertFactory()
+    event = AlertEvent.objects.create(alert=alert, kind="opened", at=timezone.now(), title=alert.title, text=alert.text)
+    AlertDelivery.objects.create(event=event, channel=make.AlertChannelFactory())
+
+
 ROWS: dict[str, Callable[[int], Any]] = {
     "providers.provider": lambda n: make.ProviderKeyFactory(),
     "providers.providerkey": lambda n: make.ProviderKeyFactory(),
@@ -50,8 +58,13 @@ ROWS: dict[str, Callable[[int], Any]] = {
     "routing.team": lambda n: make.MembershipFactory(team=make.VirtualKeyFactory().team),
     "routing.virtualkey": lambda n: make.VirtualKeyFactory(created_by=make.UserFactory()),
     "analytics.usagerecord": lambda n: make.UsageRecordFactory(),
+    "analytics.usageadjustment": lambda n: make.UsageAdjustmentFactory(created_by=make.UserFactory()),
+    "analytics.ledgercheck": lambda n: make.LedgerCheckFactory(),
     "analytics.budget": lambda n: make.BudgetFactory(),
-    "analytics.budgetalert": lambda n: make.BudgetAlertFactory(),
+    "analytics.alert": lambda n: alert_that_was_told(),
+    "analytics.alertrule": lambda n: make.AlertFactory(),
+    "analytics.alertchannel": lambda n: make.AlertChannelFactory(),
+    "analytics.alertdelivery": lambda n: alert_that_was_told(),
     "auth.user": lambda n: make.MembershipFactory(),
     "auth.group": lambda n: Group.objects.create(name=f"Group {n}").user_set.add(make.UserFactory()),
     "django_celery_beat.periodictask": job,

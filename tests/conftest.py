@@ -19,7 +19,7 @@ from tests.gateway import Gateway, serving
 from tests.upstreams.scripted import Upstream, anthropic_answer, openai_answer
 
 
-def pytest_configure() -> None:
+def pytestconfigure_two_vendors() -> None:
     """Passwords of made-up people may be hashed fast: the real hasher costs a quarter of a second each."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
@@ -58,12 +58,13 @@ async def gateway(
 
     The default policy prefers `swift` and falls back to `sage`.
     """
-    key = await sync_to_async(_configure)(openai_upstream.url, anthropic_upstream.url)
+    key = await sync_to_async(configure_two_vendors)(openai_upstream.url, anthropic_upstream.url)
     async with serving(application) as url, aiohttp.ClientSession() as session:
         yield Gateway(url, session, key)
 
 
-def _configure(openai_url: str, anthropic_url: str) -> str:
+def configure_two_vendors(openai_url: str, anthropic_url: str) -> str:
+    """What `gateway` says; returns the key."""
     [swift] = configure.vendor("alpha", openai_url, "swift-1")
     [sage] = configure.vendor("beta", anthropic_url, "sage-1", kind="anthropic-compatible")
     swift_alias, sage_alias = configure.alias("swift", swift), configure.alias("sage", sage)

@@ -6,7 +6,7 @@ with.
 
 import base64
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,16 +15,31 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from factory.django import DjangoModelFactory
 
+from analytics.domain.budgets import window_id
+from analytics.domain.rollup import hour_of
 from analytics.models import (
+    Alert,
+    AlertChannel,
+    AlertKind,
+    AlertRule,
+    AlertUnit,
     Budget,
-    BudgetAlert,
     BudgetDuration,
-    DirtyDay,
+    BudgetLease,
+    BudgetScope,
+    BudgetWindow,
+    ChannelKind,
+    HourlyRollup,
+    LedgerCheck,
+    Severity,
+    UsageAdjustment,
     UsageRecord,
     UsageRollup,
     UsageSource,
     UsageState,
 )
+from analytics.services.alert_channels import target_hint
+from analytics.services.rollups import hours_mark
 from providers.domain.types import Capability
 from providers.fields import seal
 from providers.models import (
@@ -292,14 +307,47 @@ class UsageRollupFactory(DjangoModelFactory[UsageRollup]):
     cost_nano = 100_000_000
 
 
-class DirtyDayFactory(DjangoModelFactory[DirtyDay]):
+class HourlyRollupFactory(DjangoModelFactory[HourlyRollup]):
     class Meta:
-        model = DirtyDay
+        model = HourlyRollup
 
-    day = NOON.date()
+    hour = NOON
+    key = factory.SubFactory(VirtualKeyFactory)
+    team = factory.SelfAttribute("key.team")
+    team_name = factory.SelfAttribute("team.name")
+    provider = "vendor"
+    model = "model"
+    requests = 10
+    cost_nano = 100_000_000
+
+
+class LedgerCheckFactory(DjangoModelFactory[LedgerCheck]):
+    """A check that found nothing wrong."""
+
+    class Meta:
+        model = LedgerCheck
+
+    at = factory.Sequence(lambda n: NOON + timedelta(hours=n))
+    first = NOON.date() - timedelta(days=7)
+    last = NOON.date()
+    duration_ms = 1200
+    records = 12_345
+    windows = 3
+
+
+def mark_hour(moment: datetime) -> None:
+    """It is dirty: its records count, whatever the rollups say."""
+    hours_mark(hours=[hour_of(moment)])
+
+
+def mark_day(day: date) -> None:
+    """All its hours are dirty."""
+    hours_mark(hours=(datetime(day.year, day.month, day.day, hour, tzinfo=UTC) for hour in range(24)))
 
 
 class BudgetFactory(DjangoModelFactory[Budget]):
+    """A strict budget of a team, per month. Another subject: `BudgetFactory(scope="key", team=None, key=key)`."""
+
     class Meta:
         model = Budget
 
@@ -308,11 +356,82 @@ class BudgetFactory(DjangoModelFactory[Budget]):
     budget_duration = BudgetDuration.MONTH
 
 
-class BudgetAlertFactory(DjangoModelFactory[BudgetAlert]):
-    class Meta:
-        model = BudgetAlert
+def key_budget(key: VirtualKey, **fields: Any) -> Budget:
+    """A strict budget of a key, per month."""
+    return BudgetFactory.create(scope=BudgetScope.KEY, team=None, key=key, **fields)
 
+
+class BudgetWindowFactory(DjangoModelFactory[BudgetWindow]):
+    """March 2026 of a budget, nothing spent; `leased_nano` is the sum of its leases: see BudgetLeaseFactory."""
+
+    class Meta:
+        model = BudgetWindow
+
+    budget = factory.SubFactory(BudgetFactory, created_at=NOON.replace(month=1))
+    starts_at = NOON.replace(day=1, hour=0)
+    ends_before = NOON.replace(month=4, day=1, hour=0)
+    ceiling_nano = factory.SelfAttribute("budget.limit_nano")
+    id = factory.LazyAttribute(lambda window: window_id(window.budget.pk, window.starts_at))
+
+
+class BudgetLeaseFactory(DjangoModelFactory[BudgetLease]):
+    """One dollar for one process. It is not counted into its window by itself."""
+
+    class Meta:
+        model = BudgetLease
+
+    window = factory.SubFactory(BudgetWindowFactory, leased_nano=10**9)
+    owner = factory.Sequence(lambda n: f"gateway-{n}")
+    amount_nano = 10**9
+
+
+class UsageAdjustmentFactory(DjangoModelFactory[UsageAdjustment]):
+    class Meta:
+        model = UsageAdjustment
+
+    request_id = factory.LazyFunction(uuid.uuid4)
+    started_at = NOON
+    delta_nano = 1_000_000
+    reason = "a corrected price"
+    batch = factory.LazyFunction(uuid.uuid4)
+
+
+class AlertFactory(DjangoModelFactory[Alert]):
+    """An open alert: a team has spent 80 % of its budget. `spent` is nano-USD. Another rule: `kind="provider_down"`."""
+
+    class Meta:
+        model = Alert
+
+    class Params:
+        kind = AlertKind.BUDGET_THRESHOLD
+
+    rule = factory.LazyAttribute(lambda alert: AlertRule.objects.get_or_create(kind=alert.kind)[0])
     budget = factory.SubFactory(BudgetFactory)
-    window_start = NOON.replace(day=1, hour=0)
-    threshold = 80
-    spent_nano = 80_000_000_000
+    team = factory.LazyAttribute(lambda alert: alert.budget.team if alert.budget else None)
+    subject = factory.LazyAttribute(lambda alert: f"budget:{alert.budget.pk}")
+    subject_name = factory.LazyAttribute(lambda alert: str(alert.team))
+    window_starts_at = NOON.replace(day=1, hour=0)
+    threshold = "80"
+    severity = Severity.WARNING
+    title = factory.LazyAttribute(lambda alert: f"{alert.subject_name} has spent {alert.threshold} % of its budget")
+    text = "Look at what spends it."
+    value = 80_000_000_000
+    limit = factory.LazyAttribute(lambda alert: alert.budget.limit_nano if alert.budget else None)
+    unit = AlertUnit.NANO_USD
+
+
+class AlertChannelFactory(DjangoModelFactory[AlertChannel]):
+    """Mail to ops. Another one: `kind`, `clear` (its address) and, for a webhook, `secret`."""
+
+    class Meta:
+        model = AlertChannel
+
+    class Params:
+        clear = "ops@example.com"
+        secret = ""
+
+    name = factory.Sequence(lambda n: f"Channel {n}")
+    kind = ChannelKind.EMAIL
+    target = factory.LazyAttribute(lambda channel: seal(channel.clear))
+    signing_secret = factory.LazyAttribute(lambda channel: seal(channel.secret) if channel.secret else "")
+    hint = factory.LazyAttribute(lambda channel: target_hint(channel.kind, channel.clear))

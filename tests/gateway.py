@@ -75,9 +75,13 @@ class Gateway:
     async def stream(self, **body: Any) -> Reply:
         return await self.chat(stream=True, **body)
 
-    async def post(self, path: str, body: dict[str, Any] | bytes, *, key: str | None = None) -> Reply:
+    async def post(
+        self, path: str, body: dict[str, Any] | bytes, *, key: str | None = None, extra: dict[str, str] | None = None
+    ) -> Reply:
+        """`extra` are headers."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with self.session.post(self.url + path, data=data, headers=self.headers(key)) as response:
+        headers = {**self.headers(key), **(extra or {})}
+        async with self.session.post(self.url + path, data=data, headers=headers) as response:
             return _reply(response, await response.read())
 
     async def get(self, path: str, *, key: str | None = None) -> Reply:

@@ -4,16 +4,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
+from redis import Redis
 
-from benchmarks import floor, upstream
+from benchmarks import floor, rate_limits, upstream
 from benchmarks.load import Result, Shot, fire
-from providers.domain.types import Finished, TextDelta, UsageReported, Wire
+from providers.domain.types import Finished, RateLimit, TextDelta, UsageReported, Wire
 from providers.wires import WIRES
 from tests.gateway import serving
 from tests.routing.domain.build import request
+from tests.valkeys import own_valkey
 
 CHAT = "/v1/chat/completions"
 
@@ -108,3 +111,17 @@ async def test_the_floor_passes_bodies_on_and_nothing_else(monkeypatch: pytest.M
             direct = await post(port, CHAT, model="bench")
             await floor.sessions.pop().close()
     assert passed == direct
+
+
+@pytest.mark.parametrize("limits", rate_limits.CASES.values(), ids=str)
+async def test_the_price_of_rate_limits_is_taken_from_requests_that_got_in(
+    tmp_path: Path, limits: tuple[RateLimit | None, RateLimit | None]
+) -> None:
+    with own_valkey(tmp_path / "valkey") as valkey:
+        for url in (valkey.url, ""):
+            cost = await rate_limits.measure(url, rate_limits.caller(*limits), connections=4, requests=40)
+            assert cost.gateway_us > 0
+        with Redis.from_url(valkey.url) as redis:
+            assert len(redis.keys()) == sum(
+                value is not None for limit in limits if limit for value in (limit.rpm, limit.tpm)
+            )

@@ -13,7 +13,9 @@ from django.db import connection
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
-from analytics.models import Budget, DirtyDay, UsageRecord, UsageRollup, UsageState
+from analytics.domain.rollup import hour_of
+from analytics.models import Budget, UsageRecord, UsageRollup, UsageState
+from analytics.selectors.sums import dirty_hours
 from providers.domain.pricing import cost_nano, price_from_snapshot
 from providers.domain.types import Usage
 from providers.models import CatalogueModel, Deployment, Price, Provider, ProviderKey
@@ -231,8 +233,7 @@ def test_the_first_seeding_invents_a_month_of_usage_that_adds_up() -> None:
         usage = Usage(record.input_tokens, record.cache_read_input_tokens, 0, record.output_tokens)
         assert record.cost_nano == cost_nano(usage, price_from_snapshot(record.price))
         assert "demo data" in record.decision["how"]
-    days_to_roll_up = set(DirtyDay.objects.values_list("day", flat=True))
-    assert days_to_roll_up == {record.started_at.date() for record in records}
+    assert set(dirty_hours()) == {hour_of(record.started_at) for record in records}
 
 
 def test_invented_requests_end_in_every_way_that_real_ones_do() -> None:

@@ -19,11 +19,21 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     billed_nano: int | None = None  # a broken attempt that the vendor bills all the same
 
 
+class BudgetUse(Struct, frozen=True, omit_defaults=True):
+    """What budgets did to a request: the most that was held for it at once, the answer length they left (None: as
+    asked), and the ids of the shadow windows that would have refused it."""
+
+    hold_nano: int = 0
+    max_tokens: int | None = None
+    would_refuse: tuple[int, ...] = ()
+
+
 class UsageEntry(Struct, frozen=True):
     """All of one usage record; field for field the columns of `analytics.models.UsageRecord`.
 
     Times are seconds since the epoch, money is nano-USD, `cost_nano` None is an unknown price. `decision` says why the
-    route was chosen, `price` is a copy of the rates used; both hold JSON values only.
+    route was chosen, `price` is a copy of the rates used; both hold JSON values only. `charges` is what each budget
+    window that applies is charged, by its id: usually the cost, of a model alias's window the part that it served.
     """
 
     request_id: str
@@ -51,9 +61,12 @@ class UsageEntry(Struct, frozen=True):
     cache_creation_input_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0  # part of those written to the cache
     usage_source: str = "none"
     cost_nano: int | None = 0
     price: dict[str, Any] | None = None
+    charges: dict[int, int] | None = None
+    budget: BudgetUse | None = None
     attempts: tuple[Attempt, ...] = ()
     decision: dict[str, Any] = {}
     ttft_ms: float | None = None
@@ -62,9 +75,10 @@ class UsageEntry(Struct, frozen=True):
 
 
 class Dispatch(Struct, frozen=True):
-    """What is journaled before an attempt's first byte leaves: enough to bill it, should the gateway die.
+    """What is journaled before an attempt's first byte leaves: enough to bill the request, should the gateway die.
 
-    `bound_nano` is the dearest that this attempt can cost: None when its price is unknown.
+    `bound_nano` is the dearest that this attempt can cost, `billed_nano` what the attempts before it have cost; either
+    is None when a price is unknown. `charges` is what the budget windows are charged then, by their ids.
     """
 
     request_id: str
@@ -75,3 +89,5 @@ class Dispatch(Struct, frozen=True):
     output_tokens_bound: int
     bound_nano: int | None
     price: dict[str, Any] | None
+    billed_nano: int | None = 0
+    charges: dict[int, int] | None = None

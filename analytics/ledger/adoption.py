@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from analytics.domain.usage import Attempt, Dispatch, UsageEntry
-from analytics.ledger.delivery import UsageStore, deliver, set_aside
+from analytics.ledger.delivery import Shipment, UsageStore, deliver, set_aside
+from analytics.ledger.leasing import LeaseBank
 from analytics.ledger.segments import DISPATCHED, OPEN, SETTLED, Record, orphaned, owners, read_records, sweep
 
 ERROR_CODE: Final = "gateway_stopped"
@@ -45,24 +46,26 @@ class Story:
     dispatches: list[Dispatch] = field(default_factory=list)
 
 
-def adopt_once(journal_dir: Path, store: UsageStore) -> Adoption:
-    """Take over every journal in `journal_dir` whose owner is dead. Blocks; safe to run anywhere, at any time, twice.
+def adopt_once(journal_dir: Path, store: UsageStore, bank: LeaseBank) -> Adoption:
+    """Take over every journal in `journal_dir` whose owner is dead, and return what it had leased. Blocks; safe to run
+    anywhere, at any time, twice.
 
-    Raises what the store raises; what was not finished then is found again.
+    Raises what store and bank raise; what was not finished then is found again.
     """
     sweep(journal_dir)
     total = Adoption()
     for owner in owners(journal_dir):
         with orphaned(journal_dir, owner) as paths:
             if paths:
-                adopted = _adopt(paths, store, journal_dir / "rejected")
+                adopted = _adopt(owner, paths, store, bank)
                 log.info("adopted the journal of stopped gateway %s: %s", owner, adopted)
                 total += adopted
     return total
 
 
 def end_of(opened: UsageEntry, dispatches: Sequence[Dispatch], *, now: float) -> UsageEntry:
-    """The final entry of a request whose gateway died: the bounds of all its dispatches, or nothing without one."""
+    """The final entry of a request whose gateway died: what it had come to, and the bound of the attempt that was
+    under way; nothing when none had begun."""
     ended = msgspec.structs.replace(
         opened,
         state="released",
@@ -72,7 +75,6 @@ def end_of(opened: UsageEntry, dispatches: Sequence[Dispatch], *, now: float) ->
     )
     if not dispatches:
         return ended
-    bounds = [dispatch.bound_nano for dispatch in dispatches if dispatch.bound_nano is not None]
     last = dispatches[-1]
     return msgspec.structs.replace(
         ended,
@@ -84,29 +86,37 @@ def end_of(opened: UsageEntry, dispatches: Sequence[Dispatch], *, now: float) ->
         price=last.price,
         input_tokens=last.input_tokens_bound,
         output_tokens=last.output_tokens_bound,
-        cost_nano=sum(bounds) if len(bounds) == len(dispatches) else None,
-        attempts=tuple(
-            Attempt(
-                d.deployment,
-                d.provider,
-                "",
-                0.0,
-                0.0,
-                failure="gateway_stopped",
-                message="The gateway stopped.",
-                billed_nano=None if d is last else d.bound_nano,  # the last one's tokens stand on the record
-            )
-            for d in dispatches
-        ),
+        cost_nano=None if last.bound_nano is None or last.billed_nano is None else last.billed_nano + last.bound_nano,
+        charges=last.charges,
+        attempts=(*map(_ended_before, dispatches, dispatches[1:]), _attempt(last, "The gateway stopped.")),
     )
 
 
-def _adopt(paths: Sequence[Path], store: UsageStore, rejected: Path) -> Adoption:
-    """Ship what the segments hold, one at a time, then what they leave open, then remove them."""
+def _ended_before(dispatch: Dispatch, later: Dispatch) -> Attempt:
+    """An attempt after which another began: what it was billed is the difference. Its tokens stand nowhere."""
+    known = dispatch.billed_nano is not None and later.billed_nano is not None
+    billed = (later.billed_nano or 0) - (dispatch.billed_nano or 0) if known else None
+    return _attempt(dispatch, "Another attempt followed.", billed or None)
+
+
+def _attempt(dispatch: Dispatch, message: str, billed_nano: int | None = None) -> Attempt:
+    return Attempt(
+        dispatch.deployment, dispatch.provider, "", 0.0, 0.0, failure=ERROR_CODE, message=message,
+        billed_nano=billed_nano,
+    )  # fmt: skip
+
+
+def _adopt(owner: str, paths: Sequence[Path], store: UsageStore, bank: LeaseBank) -> Adoption:
+    """Ship what the segments hold, one at a time, then what they leave open; return the leases; remove the files.
+
+    Each step is whole or not at all, and does nothing the second time: an adopter that is killed is followed by
+    another. Until the leases are returned their windows are short of what is left of them, never the other way round.
+    """
     stories: dict[str, Story] = {}
     settled: set[str] = set()
     damaged: set[Path] = set()
-    shipped = 0
+    rejected = paths[0].parent / "rejected"
+    shipped = Shipment()
     for path in paths:
         reading = read_records(path.read_bytes())
         if reading.skipped:
@@ -114,19 +124,20 @@ def _adopt(paths: Sequence[Path], store: UsageStore, rejected: Path) -> Adoption
             damaged.add(path)
         entries = list(_decoded(reading.records, SETTLED, UsageEntry, rejected))
         settled.update(entry.request_id for entry in entries)
-        shipped += deliver([msgspec.json.encode(entry) for entry in entries], store, rejected)
+        shipped += deliver([msgspec.json.encode(entry) for entry in entries], store, rejected, owner=owner)
         _merge(stories, _stories(reading.records, rejected))
     open_stories = [story for request_id, story in stories.items() if request_id not in settled]
     ends = list(_ends(open_stories, now=time.time()))
-    expired = deliver([msgspec.json.encode(end) for end in ends if end.state == "expired"], store, rejected)
-    released = deliver([msgspec.json.encode(end) for end in ends if end.state == "released"], store, rejected)
+    by_state = [[msgspec.json.encode(end) for end in ends if end.state == state] for state in ("expired", "released")]
+    expired, released = (deliver(entries, store, rejected, owner=owner) for entries in by_state)
+    bank.return_all(owner, (shipped + expired + released).rejected)
     for path in paths:
         if path in damaged:
             rejected.mkdir(mode=0o700, exist_ok=True)
             path.rename(rejected / path.name)
         else:
             path.unlink()
-    return Adoption(1, shipped, expired, released)
+    return Adoption(1, shipped.new, expired.new, released.new)
 
 
 def _decoded(records: Iterable[Record], kind: bytes, wanted: type[T], rejected: Path) -> Iterator[T]:

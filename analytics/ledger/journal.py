@@ -140,8 +140,9 @@ class Journal:
             self._plan_sync()
         await waiter
 
-    async def close(self) -> None:
-        """Let go of the files: those that still hold something are left to an adopter, the rest is removed."""
+    async def close(self, *, leave: bool = False) -> None:
+        """Let go of the files: those that still hold something are left to an adopter, the rest is removed. With
+        `leave` the last one stays in any case: there is more to adopt than records."""
         if self._segments:
             self.retry()
             await self.synced()
@@ -150,7 +151,8 @@ class Journal:
         self._sync_thread.shutdown()
         self._reap()
         for segment in (*self.spilled, *self._segments):
-            if segment.unshipped or segment.spilled or self._open or self._backlog:
+            is_needed = segment.unshipped or segment.spilled or self._open or self._backlog
+            if is_needed or (leave and segment is self._segments[-1]):
                 os.close(segment.fd)
             else:
                 segment.drop()

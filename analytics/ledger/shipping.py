@@ -5,18 +5,21 @@ parameter; SQLite, whose JSON functions parse the text again for every column (4
 that msgspec makes. Which columns there are is read from the model, once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 from django.db import DataError, Error, IntegrityError, connection, models, transaction
 
-from analytics.domain.usage import UsageEntry
-from analytics.ledger.delivery import BadRecordError
-from analytics.models import DirtyDay, UsageRecord
+from analytics.domain.usage import BudgetUse, UsageEntry
+from analytics.ledger.delivery import BadRecordError, Shipment
+from analytics.ledger.leasing import States, charge_windows, open_windows
+from analytics.models import DirtyHour, UsageRecord
 
 Field = models.Field[Any, Any]
 
@@ -24,11 +27,17 @@ Field = models.Field[Any, Any]
 class SqlUsageStore:
     """A `UsageStore` on the calling thread's connection to the default database."""
 
-    def ship(self, entries: Sequence[bytes]) -> int:
-        """Insert the rows that are not there and mark their days dirty. Raises BadRecordError, django.db.Error."""
+    def __init__(self) -> None:
+        self._open_windows: set[int] = set()  # that are known to be there
+
+    def ship(self, entries: Sequence[bytes], owner: str = "") -> Shipment:
+        """Insert the rows that are not there, charge their budget windows, mark their hours dirty.
+
+        Raises BadRecordError, django.db.Error.
+        """
         batch = b"[" + b",".join(entries) + b"]"
         try:
-            return _insert(batch)
+            return self._ship(batch, owner)
         except (DataError, IntegrityError, msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise BadRecordError(_first_line(error)) from error
         except Error:
@@ -37,47 +46,92 @@ class SqlUsageStore:
         finally:
             connection.queries_log.clear()  # DEBUG keeps every statement, batch and all
 
+    def _ship(self, batch: bytes, owner: str) -> Shipment:
+        insert = _insert_sqlite if connection.vendor == "sqlite" else _insert_postgresql
+        if connection.vendor == "sqlite" and not connection.in_atomic_block:
+            # The journal is removed after this commit, so the commit itself has to survive a power cut.
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA synchronous=FULL")
+        charged = _charged(batch)
+        windows = {number for entry in charged.values() for number in entry.charges or ()}
+        with transaction.atomic():
+            open_windows(windows - self._open_windows)
+            inserted = insert(batch, charged.keys())
+            if inserted.rows:
+                _mark_dirty(inserted.hours)
+            states = _charge(owner, charged, inserted.charged) if charged else {}
+        self._open_windows |= windows
+        return Shipment(inserted.rows, states)
+
     def close(self) -> None:
         connection.close()
 
 
-def _insert(batch: bytes) -> int:
-    insert = _insert_sqlite if connection.vendor == "sqlite" else _insert_postgresql
-    if connection.vendor == "sqlite" and not connection.in_atomic_block:
-        # The journal is removed after this commit, so the commit itself has to survive a power cut.
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA synchronous=FULL")
-    with transaction.atomic():
-        new, days = insert(batch)
-        if new:
-            _mark_dirty(days)
-    return new
+def _charge(owner: str, charged: Mapping[UUID, "Charges"], new: Collection[UUID]) -> States:
+    """Charge for the new ones; the states are those of all windows."""
+    costs: Counter[int] = Counter()
+    would_refuse: Counter[int] = Counter()
+    for request_id, entry in charged.items():
+        for number, cost in (entry.charges or {}).items():
+            costs[number] += cost if request_id in new else 0
+        if request_id in new and entry.budget is not None:
+            would_refuse.update(entry.budget.would_refuse)
+    return charge_windows(owner, costs, would_refuse)
 
 
-def _insert_postgresql(batch: bytes) -> tuple[int, set[str]]:
+class Inserted(NamedTuple):
+    """What was new of a batch: how many rows, their hours, and the ids among those that were asked for."""
+
+    rows: int
+    hours: set[str]
+    charged: Collection[UUID]
+
+
+class Charges(msgspec.Struct, frozen=True):
+    """The part of a `UsageEntry` that its budget windows are concerned with."""
+
+    request_id: UUID
+    charges: dict[int, int] | None = None
+    budget: BudgetUse | None = None
+
+
+_read_charges: Final = msgspec.json.Decoder(list[Charges])
+
+
+def _charged(batch: bytes) -> dict[UUID, Charges]:
+    """The entries that charge a window. Most batches of an installation without budgets are not even read."""
+    if b'"charges":{' not in batch:
+        return {}
+    return {entry.request_id: entry for entry in _read_charges.decode(batch) if entry.charges}
+
+
+def _insert_postgresql(batch: bytes, charged: Collection[UUID]) -> Inserted:
     with connection.cursor() as cursor:
         cursor.execute(_postgresql_statement(), [batch.decode()])
-        days = [day for (day,) in cursor.fetchall()]
-    return len(days), set(days)
+        rows = cursor.fetchall()
+    new = {UUID(request_id) for _, request_id in rows} if charged else ()
+    return Inserted(len(rows), {hour for hour, _ in rows}, new)
 
 
-def _insert_sqlite(batch: bytes) -> tuple[int, set[str]]:
-    """The days are those of all entries, new or not: a day marked for nothing is only computed again."""
+def _insert_sqlite(batch: bytes, charged: Collection[UUID]) -> Inserted:
+    """The hours are those of all entries, new or not: an hour marked for nothing is only computed again. Which ids
+    are new is looked up before: this transaction is the only one that writes."""
+    present = set(UsageRecord.objects.filter(pk__in=charged).values_list("pk", flat=True)) if charged else set()
     insert = _sqlite_insert()
     rows = list(insert.rows(batch))
     with connection.cursor() as cursor:
         cursor.executemany(insert.statement, rows)
-        return cursor.rowcount, {row[0][:10] for row in rows}
+        return Inserted(cursor.rowcount, {row[0][:13] + ":00:00" for row in rows}, set(charged) - present)
 
 
-def _mark_dirty(days: Iterable[str]) -> None:
+def _mark_dirty(hours: Iterable[str]) -> None:
     """In a fixed order, so that two processes cannot wait for each other."""
-    table = DirtyDay._meta.db_table
+    table = DirtyHour._meta.db_table
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO {table} (day, marks) VALUES (%s, 1) "  # noqa: S608 - a model's table name
-            f"ON CONFLICT (day) DO UPDATE SET marks = {table}.marks + 1",
-            [(day,) for day in sorted(days)],
+            f"INSERT INTO {table} (hour, marks) VALUES (%s, 1) "  # noqa: S608 - a model's table name
+            f"ON CONFLICT (hour) DO UPDATE SET marks = {table}.marks + 1",
+            [(hour,) for hour in sorted(hours)],
         )
 
 
@@ -90,7 +144,7 @@ def _postgresql_statement() -> str:
     return (
         f"INSERT INTO {UsageRecord._meta.db_table} ({columns}) "  # noqa: S608 - names come from the model
         f"SELECT {values} FROM jsonb_to_recordset(%s::jsonb) AS entry({record}) ON CONFLICT DO NOTHING "
-        f"RETURNING to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+        f"RETURNING to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00:00+00'), request_id::text"
     )
 
 

@@ -1,16 +1,13 @@
-"""One day by its hours, from the records themselves."""
+"""One day by its hours."""
 
 from collections.abc import Collection
-from datetime import UTC, date
-
-from django.db.models.functions import ExtractHour
+from datetime import date
 
 from analytics.domain.rollup import DayRange, Sums
-from analytics.selectors.sums import of_teams, record_sums, records_of
+from analytics.selectors.sums import usage_sums
 
 
 def spend_by_team_hour(*, team_ids: Collection[int] | None, day: date) -> dict[tuple[int, int], Sums]:
     """Sums of a UTC day by (hour of the day, team id)."""
-    records = of_teams(records_of([DayRange(day, day)]), team_ids)
-    found = record_sums("hour", "team_id", records=records.annotate(hour=ExtractHour("started_at", tzinfo=UTC)))
-    return {(int(hour), int(team_id)): sums for (hour, team_id), sums in found.items()}
+    found = usage_sums("hour", "team_id", team_ids=team_ids, days=DayRange(day, day))
+    return {(hour.hour, team_id): sums for (hour, team_id), sums in found.items()}

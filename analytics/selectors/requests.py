@@ -7,9 +7,11 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from analytics.domain.rollup import stretches
-from analytics.models import DirtyDay, UsageRecord, UsageRollup
-from analytics.selectors.sums import FAILED, of_teams, records_of
+from analytics.domain.request_ids import came_in_within
+from analytics.domain.rollup import joined
+from analytics.models import UsageRecord, UsageRollup
+from analytics.selectors.adjustments import correction_nano
+from analytics.selectors.sums import FAILED, dirty_hours, of_teams, records_of
 
 Position = tuple[datetime, UUID]
 HEAVY_FIELDS = ("decision", "price")
@@ -35,7 +37,7 @@ class RequestFilters:
 
 @dataclass(frozen=True, slots=True)
 class RequestPage:
-    """Records, the latest first, without their `decision` and `price`.
+    """Records, the latest first, without their `decision` and `price`, with `correction_nano` (None: never corrected).
 
     What comes before `next_before` is older, what comes after `next_after` is newer; None when nothing is.
     """
@@ -54,7 +56,8 @@ def requests_page(
     limit: int = 50,
 ) -> RequestPage:
     """The `limit` records next to a position of another page, or the latest. `after` wins. One query."""
-    rows = _matching(of_teams(UsageRecord.objects.defer(*HEAVY_FIELDS), team_ids), filters)
+    listed = UsageRecord.objects.defer(*HEAVY_FIELDS).annotate(correction_nano=correction_nano())
+    rows = _matching(of_teams(listed, team_ids), filters)
     if after is not None:
         found = list(_after(rows, after).order_by("started_at", "request_id")[: limit + 1])
         records = tuple(reversed(found[:limit]))
@@ -90,16 +93,21 @@ def _after(rows: QuerySet[UsageRecord], position: Position) -> QuerySet[UsageRec
 
 def request_detail(*, request_id: UUID, team_ids: Collection[int] | None) -> UsageRecord | None:
     """One record in full; None if there is none, or it belongs to another team."""
-    return of_teams(UsageRecord.objects.filter(request_id=request_id), team_ids).first()
+    return of_teams(with_id(UsageRecord.objects.all(), request_id), team_ids).first()
+
+
+def with_id(rows: QuerySet[UsageRecord], request_id: UUID) -> QuerySet[UsageRecord]:
+    """The record of a request, looked for where the records of its time are: an id alone is in no one partition."""
+    rows, within = rows.filter(request_id=request_id), came_in_within(request_id)
+    return rows.filter(started_at__gte=within.begins_at, started_at__lt=within.ends_before) if within else rows
 
 
 def names_used(*, team_ids: Collection[int]) -> dict[str, list[str]]:
     """What the requests of these teams ran under, by NAMES, each in order and without the empty one.
 
-    Two or three queries: like the sums, from the rollups, and from the records of the days that they lack.
+    Two or three queries: like the sums, from the rollups, and from the records of the hours that they lack.
     """
-    unclean = list(DirtyDay.objects.values_list("day", flat=True))
-    found = set(of_teams(records_of(stretches(unclean)), team_ids).order_by().values_list(*NAMES).distinct())
+    found = set(of_teams(records_of(joined(dirty_hours())), team_ids).order_by().values_list(*NAMES).distinct())
     found.update(of_teams(UsageRollup.objects.order_by(), team_ids).values_list(*NAMES).distinct())
     return {name: sorted({row[index] for row in found} - {""}) for index, name in enumerate(NAMES)}
 

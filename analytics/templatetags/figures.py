@@ -14,8 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from analytics import presentation
-from analytics.models import UsageRecord, UsageState
-from analytics.selectors import CheckMark, ProviderState
+from analytics.models import BudgetWindow, UsageRecord, UsageState
+from analytics.selectors import BudgetState, CheckMark, ProviderState
 from analytics.selectors.providers import CHECKS_SHOWN
 from providers.models import Health
 
@@ -58,6 +58,17 @@ def health_label(health: str) -> str:
 def budget_tone(share: float) -> str:
     """The colour of a budget's bar, at the thresholds where alerts open."""
     return "bad" if share >= 1 else "warn" if share >= WARN_SHARE else ""
+
+
+@register.filter
+def held_share(state: BudgetState) -> float:
+    """The part of a budget that gateways hold, as far as it fits beside what is spent."""
+    return min(max(0.0, 1 - state.share), state.leased_nano / state.limit_nano) if state.limit_nano else 0.0
+
+
+@register.filter
+def window_spent(window: BudgetWindow) -> int:
+    return window.opening_nano + window.spent_nano
 
 
 @register.filter
@@ -137,6 +148,18 @@ def sort_link(context: template.Context, name: str, label: str, *, text: bool = 
         label,
         icon("up" if order == "ascending" else "down") if order else "",
     )
+
+
+@register.filter
+def cost_now(record: Any) -> int | None:
+    """A listed record's cost with its corrections."""
+    correction: int | None = record.correction_nano
+    return record.cost_nano if correction is None else (record.cost_nano or 0) + correction
+
+
+@register.filter
+def signed_money(nano: int) -> str:
+    return f"{'+' if nano >= 0 else ''}{presentation.exact_money(nano)}"
 
 
 @register.filter

@@ -1,20 +1,21 @@
 """Pages of models, deployments and what they cost."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, DecimalField, Field, Q, QuerySet
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
 from unfold.enums import ActionVariant
 
-from providers.admin.cells import NOTHING, Tone, aligned, code, label, moment, number, usd, usd_text
+from providers.admin.cells import NOTHING, Tone, code, label, marked, moment, number, usd, usd_text
 from providers.admin.pages import (
     CAPABILITY_CHOICES,
     HistoryAdmin,
@@ -24,13 +25,19 @@ from providers.admin.pages import (
     SwitchableAdmin,
     change_url,
     page_action,
+    rate_limit_section,
 )
+from providers.admin.price_tiers import PlainDecimalField, PriceTiersField, count_text, price_text, tiers_text
 from providers.admin.vendors import checked_along
 from providers.models import CatalogueModel, CostTier, Deployment, ModelStatus, Price, PriceSource
 from providers.selectors import price_rank
 
-PRICE_COLUMNS = ["begins", "source_label", "input_rate", "output_rate", "cache_read_rate", "cache_write_rate"]
-RATES = ["input_usd", "output_usd", "cache_read_usd", "cache_write_usd", "per_request_usd"]
+BACKDATED = timedelta(hours=1)  # a price that begins a little earlier than it is saved is one from now on
+PRICE_COLUMNS = [
+    *("begins", "source_label", "input_rate", "output_rate", "cache_read_rate", "cache_write_rate"),
+    *("cache_write_1h_rate", "long_prompts"),
+]
+SOURCES = {PriceSource.GENAI_PRICES: "List", PriceSource.OVERRIDE: "Own", PriceSource.DEMO: "Demo"}
 TIER_TONES = {
     CostTier.FREE: Tone.GOOD,
     CostTier.ECONOMY: Tone.GOOD,
@@ -39,19 +46,54 @@ TIER_TONES = {
 }
 
 
-def begun_prices() -> Prefetch[str, QuerySet[Price], str]:
-    """Prices that have begun, for `price_cell`."""
-    return Prefetch("prices", queryset=Price.objects.filter(effective_from__lte=timezone.now()))
+def price_at(own: Iterable[Price], of_model: Iterable[Price], at: datetime) -> Price | None:
+    """What bills at a moment, of a deployment's own prices and its model's."""
+    for rows in (own, of_model):
+        if begun := [row for row in rows if row.effective_from <= at]:
+            return max(begun, key=price_rank)
+    return None
 
 
 def price_cell(own: Iterable[Price], of_model: Iterable[Price] = ()) -> SafeString:
-    """“in / out per 1M” of the price in force."""
-    price = max(own, key=price_rank, default=None) or max(of_model, key=price_rank, default=None)
+    """“in / out per 1M” of the price in force, with marks for long prompts and for a change that is announced."""
+    price, start, announced = now_and_next(own, of_model, timezone.now())
+    marks = [] if announced is None else [label(from_day(start), Tone.INFO, title=price_text(announced))]
     if price is None:
         unknown = label("Unknown", Tone.WARN, title="Requests are recorded without a cost until there is a price.")
-        return aligned(unknown)
-    since = f"{price.get_source_display()}, since {price.effective_from:%-d %b %Y}"
-    return aligned(f"{usd_text(price.input_usd)} / {usd_text(price.output_usd)}", title=since)
+        return marked("", [*marks, unknown])
+    since = f"{price_text(price)}. {price.get_source_display()}, since {price.effective_from:%-d %b %Y}"
+    if price.tiers:
+        marks.append(label(f"above {count_text(price.tiers[0]['above'])}", Tone.QUIET, title=since))
+    return marked(f"{usd_text(price.input_usd)} / {usd_text(price.output_usd)}", marks, title=since)
+
+
+def price_sentences(own: Iterable[Price], of_model: Iterable[Price]) -> SafeString:
+    """The price in force in words, since when, and the next change that is announced, a line each."""
+    price, start, announced = now_and_next(own, of_model, timezone.now())
+    lines = ["Unknown: requests are recorded without a cost until there is a price."]
+    if price is not None:
+        lines = [price_text(price), f"{price.get_source_display()}, since {price.effective_from:%-d %b %Y}"]
+    if announced is not None:
+        lines.append(f"{from_day(start).capitalize()}: {price_text(announced)}")
+    return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines))
+
+
+def now_and_next(
+    own: Iterable[Price], of_model: Iterable[Price], now: datetime
+) -> tuple[Price | None, datetime, Price | None]:
+    """What bills now; and from when on something else does, and what, or None."""
+    own, of_model = list(own), list(of_model)
+    price = price_at(own, of_model, now)
+    for start in sorted(row.effective_from for row in (*own, *of_model) if row.effective_from > now):
+        if (announced := price_at(own, of_model, start)) != price:
+            return price, start, announced
+    return price, now, None
+
+
+def from_day(start: datetime) -> str:
+    """“from 1 Dec”, with the year when it is not this one."""
+    year = "" if start.year == timezone.now().year else f" {start.year}"
+    return f"from {start.astimezone(UTC):%-d %b}{year}"
 
 
 class PriceColumns:
@@ -60,11 +102,13 @@ class PriceColumns:
     @admin.display(description="source", ordering="source")
     def source_label(self, price: Price) -> SafeString:
         tone = Tone.INFO if price.source == PriceSource.OVERRIDE else Tone.QUIET
-        return label(price.get_source_display(), tone)
+        return label(SOURCES[PriceSource(price.source)], tone, title=price.get_source_display())
 
     @admin.display(description="from", ordering="effective_from")
     def begins(self, price: Price) -> SafeString:
-        return moment(price.effective_from)
+        if price.effective_from <= timezone.now():
+            return moment(price.effective_from)
+        return label(from_day(price.effective_from), Tone.INFO, title=f"{price.effective_from:%-d %B %Y, %H:%M %Z}")
 
     @admin.display(description="in per 1M", ordering="input_usd")
     def input_rate(self, price: Price) -> SafeString:
@@ -74,13 +118,21 @@ class PriceColumns:
     def output_rate(self, price: Price) -> SafeString:
         return usd(price.output_usd)
 
-    @admin.display(description="cache read per 1M")
+    @admin.display(description="cache read")
     def cache_read_rate(self, price: Price) -> SafeString:
         return usd(price.cache_read_usd)
 
-    @admin.display(description="cache write per 1M")
+    @admin.display(description="write")
     def cache_write_rate(self, price: Price) -> SafeString:
         return usd(price.cache_write_usd)
+
+    @admin.display(description="write, 1 h")
+    def cache_write_1h_rate(self, price: Price) -> SafeString:
+        return usd(price.cache_write_1h_usd)
+
+    @admin.display(description="long prompts")
+    def long_prompts(self, price: Price) -> SafeString:
+        return format_html('<span class="cell-steps">{}</span>', tiers_text(price)) if price.tiers else NOTHING
 
 
 class PriceRows(PriceColumns, RowsToSee):
@@ -146,7 +198,7 @@ class CatalogueModelAdmin(PricedAdmin[CatalogueModel]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CatalogueModel]:
         in_use = Count("deployments", filter=Q(deployments__is_active=True))
-        return super().get_queryset(request).prefetch_related(begun_prices()).annotate(deployments_on=in_use)
+        return super().get_queryset(request).prefetch_related("prices").annotate(deployments_on=in_use)
 
     @admin.display(description="model", ordering="name")
     def called(self, model: CatalogueModel) -> SafeString:
@@ -196,17 +248,20 @@ class DeploymentAdmin(PricedAdmin[Deployment], SwitchableAdmin[Deployment]):
     search_fields = ["upstream_model", "provider__name", "provider__label", "model__name"]
     search_help_text = "Model or provider"
     autocomplete_fields = ["provider", "model"]
-    readonly_fields = ["price_now"]
+    readonly_fields = ["price_in_words"]
     inlines = [PriceRows]
     fieldsets = [
         ("What is called", {"fields": ["provider", "model", "upstream_model", "is_active"]}),
         ("What to expect", {"fields": [("expected_latency_ms", "max_output_tokens")]}),
-        ("What it costs", {"fields": ["price_now"], "description": "Its own price if it has one, else the model's."}),
+        rate_limit_section("At a limit, the next model of the route is asked instead; without one, callers get a 429."),
+        (
+            "What it costs",
+            {"fields": ["price_in_words"], "description": "Its own price if it has one, else the model's."},
+        ),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
-        of_model = Prefetch("model__prices", queryset=begun_prices().queryset)
-        return super().get_queryset(request).prefetch_related(begun_prices(), of_model)
+        return super().get_queryset(request).prefetch_related("prices", "model__prices")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Deployment | None = None) -> list[str]:
         return [*self.readonly_fields, "provider"] if obj else list(self.readonly_fields)
@@ -219,9 +274,13 @@ class DeploymentAdmin(PricedAdmin[Deployment], SwitchableAdmin[Deployment]):
 
     @admin.display(description="in / out per 1M")
     def price_now(self, deployment: Deployment) -> SafeString:
+        return price_cell(deployment.prices.all(), deployment.model.prices.all())
+
+    @admin.display(description="price now")
+    def price_in_words(self, deployment: Deployment) -> SafeString:
         if deployment._state.adding:
             return NOTHING
-        return price_cell(deployment.prices.all(), deployment.model.prices.all())
+        return price_sentences(deployment.prices.all(), deployment.model.prices.all())
 
     @admin.display(description="expected", ordering="expected_latency_ms")
     def expected_latency(self, deployment: Deployment) -> SafeString:
@@ -244,27 +303,52 @@ class PriceAdmin(PriceColumns, HistoryAdmin[Price]):
     search_fields = ["model__name", "deployment__upstream_model", "deployment__provider__name"]
     search_help_text = "Model, deployment or provider"
     autocomplete_fields = ["model", "deployment"]
+    readonly_fields = ["long_prompts"]
+    actions_detail = ["rerate"]
     why = (
-        "This price has begun, and requests may have been billed at it, so it stays as it is. "
-        "To change what requests cost, add another price that begins now or later."
+        "This price has begun, and requests may have been billed at it, so it stays as it is. To change what requests "
+        "cost, add another price that begins now or later. To correct what they did cost, add one that begins then "
+        "(an own price comes before the list), and re-rate the usage since."
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Price | None = None) -> Any:
         begun = obj is not None and not self.has_change_permission(request, obj)
-        return [
+        cache = ("cache_read_usd", "cache_write_usd", "cache_write_1h_usd")
+        fieldsets: list[Any] = [
             ("What is priced", {"fields": [("model", "deployment")], "description": self.why if begun else None}),
             ("From when", {"fields": [("effective_from", "source")]}),
-            (
-                "Rates",
-                {"fields": [("input_usd", "output_usd"), ("cache_read_usd", "cache_write_usd"), "per_request_usd"]},
-            ),
+            ("Rates", {"fields": [("input_usd", "output_usd"), cache, "per_request_usd"]}),
+            ("Long prompts", {"fields": ["long_prompts" if begun else "tiers"]}),
         ]
+        return fieldsets
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "tiers":
+            return PriceTiersField(required=False, label="Rates above a length", help_text=db_field.help_text)
+        if isinstance(db_field, DecimalField):
+            kwargs["form_class"] = PlainDecimalField
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    @page_action(description="Re-rate usage since…", url_path="rerate", icon="calculate", permissions=["rerate"])
+    def rerate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """On to the page of the floor above, which knows what was used."""
+        if self.get_object(request, object_id) is None:
+            raise Http404("No such row.")
+        return HttpResponseRedirect(f"{reverse('admin:analytics_usageadjustment_rerate')}?price={object_id}")
+
+    def has_rerate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Unfold decides on the button by it: nothing was used at a price that has not begun."""
+        price = self.get_object(request, object_id) if object_id is not None else None
+        return request.user.has_perm("analytics.add_usageadjustment") and (price is None or _has_begun(price))
 
     def save_model(self, request: HttpRequest, obj: Price, form: ModelForm[Price], change: bool) -> None:
         super().save_model(request, obj, form, change)
         if obj.input_usd is None or obj.output_usd is None:
             said = "A rate is unknown: requests are recorded without a cost, and policies with a cost ceiling skip it."
             self.message_user(request, said, messages.WARNING)
+        if not change and obj.effective_from < timezone.now() - BACKDATED:
+            said = "It began in the past: what was used since then keeps its cost until you re-rate it."
+            self.message_user(request, said, messages.INFO)
 
     def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
         return super().has_change_permission(request, obj) and not _has_begun(obj)

@@ -1,12 +1,13 @@
 """How values look in the admin: state labels, money, moments, numbers. Every cell stays on one line."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 NOTHING = mark_safe('<span class="cell-nothing">–</span>')
@@ -58,6 +59,13 @@ def usd(amount: Decimal | None) -> SafeString:
 def aligned(text: str, *, title: str = "") -> SafeString:
     """Text of figures, right-aligned."""
     return format_html('<span class="cell-number" title="{}">{}</span>', title, text)
+
+
+def marked(text: str, marks: Iterable[SafeString], *, title: str = "") -> SafeString:
+    """Text of figures, right-aligned, with labels before it."""
+    figures = format_html('<span title="{}">{}</span>', title, text)
+    labels = format_html_join("", "{}", ((mark,) for mark in marks))
+    return format_html('<span class="cell-number cell-pair">{}{}</span>', labels, figures)
 
 
 def number(value: float | None, unit: str = "") -> SafeString:

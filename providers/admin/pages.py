@@ -202,6 +202,12 @@ class RowsToSee(Rows):
         return False
 
 
+def rate_limit_section(what_counts: str) -> tuple[str, Any]:
+    """The fieldset of `RateLimitFields`."""
+    fields = ["rpm_limit", "tpm_limit", "max_parallel_requests"]
+    return "Rate limits", {"fields": fields, "description": what_counts}
+
+
 def change_url(obj: Model) -> str:
     """The address of a row's own page."""
     return reverse(f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change", args=[obj.pk])

@@ -7,18 +7,19 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def address_allowed(address: str, allowed_networks: tuple[str, ...]) -> bool:
+def address_allowed(address: str, allowed_networks: tuple[str, ...], *, public: bool = True) -> bool:
     """Whether a resolved IP address may be connected to.
 
     Loopback, private, link-local (cloud metadata), shared (CGNAT), multicast and unspecified addresses are refused
-    unless a network of `allowed_networks` (CIDR) holds them. An IPv4 address inside IPv6 counts as the IPv4 address.
+    unless a network of `allowed_networks` (CIDR) holds them, public ones unless `public`. An IPv4 address inside IPv6
+    counts as the IPv4 address.
 
     :raises ValueError: `address` is not an IP address.
     """
     ip = _unmapped(ipaddress.ip_address(address.partition("%")[0]))
     if any(ip.version == network.version and ip in network for network in parse_networks(allowed_networks)):
         return True
-    return ip.is_global and not ip.is_multicast
+    return public and ip.is_global and not ip.is_multicast
 
 
 @lru_cache(maxsize=256)

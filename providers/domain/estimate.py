@@ -1,4 +1,6 @@
-"""How many tokens a text probably is, without any vendor's tokenizer, for routing and for answers that came uncounted.
+"""How many tokens a request probably is, without any vendor's tokenizer, and what it may be above its bytes at most.
+
+The first is for routing and for answers that came uncounted; the second for budgets that must not be passed.
 
 Weights are tokens per character of a class, fitted to o200k_base (bpe-openai 0.1.4, 2026-11) over prose in eight
 languages, code, JSON, HTML, CSV and numbers: within 15 %, but Hindi 23 % and indented JSON 20 % under. A request whose
@@ -7,8 +9,15 @@ Other vendors' tokenizers count up to a third more. A vendor's own count always 
 should leave 30 % of room.
 """
 
+import contextlib
 import re
 import string
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Raw, Struct
+
+from providers.domain.types import ChatRequest, ImagePart
 
 _LETTERS = string.ascii_letters.encode()
 _SPACES = b" \t\r\n"
@@ -64,3 +73,148 @@ def _weigh(text: bytes) -> float:
             weight += (len(leads) - len(signs)) * per_character
             leads = signs
     return weight + len(signs) * _PER_SIGN
+
+
+# --- what is not in the bytes --------------------------------------------------------------------------------------
+#
+# No token is shorter than a byte, so a body's bytes bound the tokens of its texts. Vendors add to that: templates and
+# instructions of their own, and images, whose tokens follow from their pixels and not from their bytes.
+
+# What nobody can say beforehand: the longest prompt that any model takes. Source: Google, "Long context" (2025-12); the
+# catalogue's longest is 1,050,000.
+WHOLE_WINDOW = 2_000_000
+
+# What a chat template puts around every conversation: the date, the channels, the reasoning effort. About 70 tokens.
+# Source: OpenAI, "OpenAI harmony response format" (2025-08), the system message of gpt-oss; Meta, "Llama 3.1 prompt
+# formats" (2024-07). What stands around one message (3 or 4 tokens) is less than its JSON.
+TEMPLATE = 512
+
+# The instructions that let a model call tools: 804 tokens for Claude Opus 4.7 with a forced choice, the dearest there.
+# Source: Anthropic, "Tool use with Claude", tool use system prompt token count (read 2026-07-13).
+TOOLS = 2_048
+
+# A tool that the vendor knows and the caller only names: 735 tokens for `computer_*`, and 499 for how to use it.
+# Source: Anthropic, "Pricing", tool use (read 2026-07-13).
+NAMED_TOOL = 2_048
+
+# Instructions that say which JSON is wanted. Source: Anthropic, "Structured outputs": "an additional system prompt
+# explaining the expected output format" (2026-10).
+WANTED_FORMAT = 1_024
+
+# The dearest image. gpt-4o-mini: 2,833 + 5,667 for each of at most 8 tiles of 512 px (2048 x 768 px). GPT-5.6 and
+# GPT-6: at most 30,000 patches x 1.2 = 36,000. Claude 4.7 and later: 4,784. Gemini 3 and 4: 2,240.
+# Source: OpenAI, "Images and vision", calculating costs (2026-09); Anthropic, "Vision" (2026-09); Google, "Media
+# resolution" (2026-09).
+IMAGE = 2_833 + 8 * 5_667
+
+# Fields and tools that make the vendor fetch text by itself, again and again if the model wants so, and bill it.
+# Source: OpenAI, "Web search"; Anthropic, "Server tools", "MCP connector", "Agent Skills"; xAI, "Live search";
+# OpenRouter, "Web search" (2026-10).
+_FETCHING_FIELDS = ("web_search_options", "search_parameters", "mcp_servers", "container", "plugins")
+_NAMED_TOOLS = ("bash_", "text_editor_", "memory_", "computer_")
+_DEARER = {"service_tier": (b'"priority"', b'"fast"'), "speed": (b'"fast"',)}
+_ABSENT = (b"", b"null", b"false", b"[]")
+
+_TEXTS = frozenset(
+    {"text", "refusal", "thinking", "redacted_thinking", "tool_use", "tool_result", "search_result", "input_audio"}
+)
+_IMAGES = frozenset({"image", "image_url"})
+
+
+class _Part(Struct):
+    """A part of a message. A tool's result has parts of its own."""
+
+    type: str
+    content: "str | list[_Part] | None" = None
+
+
+class _Message(Struct):
+    content: str | list[_Part] | None = None
+
+
+class _Tool(Struct):
+    type: str | None = None
+
+
+_messages = msgspec.json.Decoder(list[_Message]).decode
+_tools = msgspec.json.Decoder(list[_Tool]).decode
+
+
+def hidden_input_tokens(request: ChatRequest) -> int:
+    """The most input tokens that a vendor may bill above the bytes of the request's body.
+
+    WHOLE_WINDOW at least for what only the vendor knows the size of: documents, its own search and code tools, prompts
+    that it keeps. Images count as the dearest that any vendor knows, for a small one is not seen by its bytes. Where
+    the model's context window is known, it bounds the sum: a longer prompt is refused.
+    """
+    return _of_fields(request.fields) if request.wire is not None else _of_conversation(request)
+
+
+def unpriced_extra(request: ChatRequest) -> str:
+    """What this request asks for that vendors bill beside the tokens, or at other rates; empty when there is nothing.
+
+    Fees per search and per container, and faster tiers. Source: OpenAI, "Pricing", built-in tools and priority
+    processing; Anthropic, "Pricing", server tools and fast mode (2026-10).
+    """
+    for name in _FETCHING_FIELDS:
+        if _is_there(request.fields, name):
+            return name
+    for name, values in _DEARER.items():
+        if bytes(request.fields.get(name, Raw())) in values:
+            return f"{name} {bytes(request.fields[name]).decode()}"
+    with contextlib.suppress(msgspec.DecodeError):
+        for tool in _tools(request.fields["tools"]) if _is_there(request.fields, "tools") else []:
+            if _of_tool(tool) == WHOLE_WINDOW:
+                return f"the tool “{tool.type}”"
+    return ""
+
+
+def _of_conversation(request: ChatRequest) -> int:
+    conversation = request.conversation()
+    images = sum(isinstance(part, ImagePart) for message in conversation.messages for part in message.parts)
+    tools = TOOLS if conversation.tools else 0
+    return TEMPLATE + tools + images * IMAGE + (WANTED_FORMAT if conversation.response_format else 0)
+
+
+def _of_fields(fields: dict[str, Raw]) -> int:
+    """Read again, and wholly: what stands in the bytes may be escaped, so that searching them would miss it."""
+    if any(_is_there(fields, name) for name in _FETCHING_FIELDS) or _names_a_kept_prompt(fields):
+        return WHOLE_WINDOW
+    wants_format = _is_there(fields, "response_format") or _is_there(fields, "output_config")
+    try:
+        messages = _messages(fields["messages"]) if "messages" in fields else []
+        tools = _tools(fields["tools"]) if _is_there(fields, "tools") else []
+        parts = [part for message in messages if isinstance(message.content, list) for part in message.content]
+        hidden = _of_parts(parts) + sum(map(_of_tool, tools))
+    except (msgspec.DecodeError, RecursionError):
+        return WHOLE_WINDOW  # not a shape that we know
+    has_tools = bool(tools) or _is_there(fields, "functions")
+    return hidden + TEMPLATE + (TOOLS if has_tools else 0) + (WANTED_FORMAT if wants_format else 0)
+
+
+def _of_parts(parts: Iterable[_Part]) -> int:
+    hidden = 0
+    for part in parts:
+        if part.type in _IMAGES:
+            hidden += IMAGE
+        elif part.type not in _TEXTS:
+            return WHOLE_WINDOW  # a document: its pages are pictures too, however few bytes they have
+        elif isinstance(part.content, list):
+            hidden += _of_parts(part.content)
+    return hidden
+
+
+def _of_tool(tool: _Tool) -> int:
+    if tool.type in {None, "function", "custom"}:
+        return 0
+    return NAMED_TOOL if str(tool.type).startswith(_NAMED_TOOLS) else WHOLE_WINDOW
+
+
+def _is_there(fields: dict[str, Raw], name: str) -> bool:
+    return name in fields and bytes(fields[name]) not in _ABSENT
+
+
+def _names_a_kept_prompt(fields: dict[str, Raw]) -> bool:
+    """Gemini's OpenAI layer takes `extra_body.google.cached_content`; an escape may hide the name."""
+    extra = bytes(fields.get("extra_body", Raw()))
+    return b"cached_content" in extra or b"\\u" in extra

@@ -158,8 +158,24 @@ NO_DEFAULTS = PromptDefaults()
 
 
 @dataclass(frozen=True, slots=True)
+class PriceTier:
+    """The rates of a whole request with more than `above` input tokens, all input buckets together."""
+
+    above: int
+    input: int | None
+    output: int | None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
-    """Rates in nano-USD per million tokens; `None` is unknown, 0 is free. `id` is the price row's key."""
+    """Rates in nano-USD per million tokens; `None` is unknown, 0 is free. `id` is the price row's key.
+
+    A cache rate of None is that of the bucket it is part of: reads and writes cost what input costs, writes for an
+    hour what writes cost. `tiers` are in order; the last one that a request is above replaces all rates but the fee.
+    """
 
     id: int
     input: int | None
@@ -167,6 +183,17 @@ class Price:
     cache_read: int | None = None
     cache_write: int | None = None
     per_request: int = 0  # nano-USD
+    cache_write_1h: int | None = None
+    tiers: tuple[PriceTier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How much traffic is let through: requests and tokens in any 60 seconds, requests at a time. None: no limit."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    max_parallel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +208,8 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A provider as the transport sees it. `allowed_networks` opens private addresses for this provider only."""
+    """A provider as the transport sees it. `allowed_networks` opens private addresses for this provider only; without
+    `public_addresses` nothing else may be called."""
 
     id: int
     name: str
@@ -192,6 +220,7 @@ class Endpoint:
     timeout_s: float
     max_tokens_field: str = "max_tokens"
     allowed_networks: tuple[str, ...] = ()
+    public_addresses: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,19 +239,27 @@ class Deployment:
     cost_tier: str
     price: Price | None
     expected_latency_ms: int | None = None
+    rate_limit: RateLimit | None = None
 
 
 # --- what comes back ----------------------------------------------------------------------------------------------
 
 
 class Usage(Struct, frozen=True, gc=False):
-    """Tokens in disjoint buckets: `input_tokens` is what no cache served; `reasoning_tokens` is part of output."""
+    """Tokens in disjoint buckets: `input_tokens` is what no cache served; `reasoning_tokens` is part of output,
+    `cache_creation_1h_input_tokens` (kept for an hour) part of `cache_creation_input_tokens`."""
 
     input_tokens: int = 0
     cache_read_input_tokens: int = 0
     cache_creation_input_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0
+
+    @property
+    def all_input_tokens(self) -> int:
+        """What the prompt came to; long ones may be billed at other rates."""
+        return self.input_tokens + self.cache_read_input_tokens + self.cache_creation_input_tokens
 
 
 class Started(Struct, frozen=True, gc=False):

@@ -39,10 +39,15 @@ class _OutputDetails(Struct, gc=False):
     thinking_tokens: Count = None
 
 
+class _CacheCreation(Struct, gc=False):
+    ephemeral_1h_input_tokens: Count = None
+
+
 class _Usage(Struct, gc=False):
     input_tokens: Count = None
     cache_read_input_tokens: Count = None
     cache_creation_input_tokens: Count = None
+    cache_creation: _CacheCreation | None = None
     output_tokens: Count = None
     output_tokens_details: _OutputDetails | None = None
 
@@ -192,16 +197,21 @@ def _reason(stop_reason: str) -> FinishReason:
 
 
 def _merged(known: Usage, sent: _Usage) -> Usage:
-    """The four buckets are disjoint as sent; thinking is part of the output."""
+    """The four buckets are disjoint as sent; thinking is part of the output, what is kept for an hour of what is
+    written to the cache. Source: anthropic 2.11 `CacheCreation` (2026-11)."""
     output = _newer(sent.output_tokens, known.output_tokens)
+    written = _newer(sent.cache_creation_input_tokens, known.cache_creation_input_tokens)
+    kept = sent.cache_creation
+    for_an_hour = known.cache_creation_1h_input_tokens if kept is None else tokens(kept.ephemeral_1h_input_tokens)
     details = sent.output_tokens_details
     thinking = known.reasoning_tokens if details is None else tokens(details.thinking_tokens)
     return Usage(
         input_tokens=_newer(sent.input_tokens, known.input_tokens),
         cache_read_input_tokens=_newer(sent.cache_read_input_tokens, known.cache_read_input_tokens),
-        cache_creation_input_tokens=_newer(sent.cache_creation_input_tokens, known.cache_creation_input_tokens),
+        cache_creation_input_tokens=written,
         output_tokens=output,
         reasoning_tokens=min(thinking, output),
+        cache_creation_1h_input_tokens=min(for_an_hour, written),
     )
 
 

@@ -1,20 +1,19 @@
 """The door for OpenAI clients: plain ASGI in front of Django, nothing between a request and the pipeline."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from functools import partial
 
 import msgspec
 
 from providers.domain.types import ChatRequest, Frame
+from routerplatform.doors.exchange import CallerGone, CallerWatch, Exchange, Message, Receive, Send, read_body
 from routerplatform.doors.formats import openai_chat, sse
-from routerplatform.doors.headers import bill_headers, error_headers, route_headers
-from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError, InvalidRequest, ModelNotFound
+from routerplatform.doors.headers import bill_headers, route_headers
+from routerplatform.doors.idempotency import once, tell_whole
+from routerplatform.gateway.errors import GatewayError, InternalError, MethodNotAllowed, ModelNotFound, UnknownAddress
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.pipeline import Call, collect, current_config, serve
 from routerplatform.gateway.runtime import Runtime
@@ -24,71 +23,22 @@ from routing.domain.decision import AUTO, visible_models
 
 logger = logging.getLogger(__name__)
 
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-JSON = (b"content-type", b"application/json")
 SSE_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-WATCH_AFTER_S = 0.05  # a caller who leaves sooner is noticed then
 MODELS_SINCE = 1_700_000_000  # OpenAI's clients require a creation time; an alias has none that means anything
-
-
-class CallerGone(GatewayError):
-    """The caller closed the connection before it had its answer; there is nobody to tell."""
-
-    code = "cancelled"
-    http_status = 499
-
-    def __init__(self) -> None:
-        super().__init__("The caller closed the connection.")
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One HTTP request and the means to answer it."""
-
-    scope: Message
-    receive: Receive
-    send: Send
-    request_id: str
-    began: float
-
-    def header(self, name: bytes) -> str:
-        """A request header's first value, empty when absent."""
-        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), "")
-
-    def credential(self) -> str:
-        """The key that the caller presents, in either vendor's style."""
-        scheme, _, token = self.header(b"authorization").partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else self.header(b"x-api-key")
-
-    async def reply(self, status: int, body: bytes, extra: list[tuple[bytes, bytes]]) -> None:
-        """A whole answer at once."""
-        fixed = [JSON, (b"content-length", str(len(body)).encode()), (b"x-request-id", self.request_id.encode())]
-        await self.send({"type": "http.response.start", "status": status, "headers": fixed + extra})
-        await self.send({"type": "http.response.body", "body": body})
-
-    async def reply_error(self, error: GatewayError) -> None:
-        await self.reply(error.http_status, openai_chat.error_body(error, self.request_id), error_headers(error))
 
 
 async def openai_door(runtime: Runtime, scope: Message, receive: Receive, send: Send) -> None:
     """Answer one request below /v1."""
     exchange = Exchange(scope, receive, send, new_request_id(), time.perf_counter())
     try:
-        match scope["method"], scope["path"].rstrip("/"):
-            case "POST", "/v1/chat/completions":
-                await _chat(runtime, exchange)
-            case "GET", "/v1/models":
-                await _models(runtime, exchange)
-            case "GET", str(path) if path.startswith("/v1/models/"):
-                await _models(runtime, exchange, path.removeprefix("/v1/models/"))
-            case _:
-                await exchange.reply_error(_unknown_path(scope))
+        method, answer = _address(scope["path"].rstrip("/"))
+        if scope["method"] != method:
+            raise MethodNotAllowed(scope["method"], allowed=method)
+        await answer(runtime, exchange)
     except CallerGone:
         return
     except GatewayError as error:
@@ -98,10 +48,16 @@ async def openai_door(runtime: Runtime, scope: Message, receive: Receive, send: 
         await exchange.reply_error(InternalError())
 
 
-def _unknown_path(scope: Message) -> GatewayError:
-    error = InvalidRequest(f"Unknown request: {scope['method']} {scope['path']}.")
-    error.code, error.http_status = "not_found", 404
-    return error
+def _address(path: str) -> tuple[str, Callable[[Runtime, Exchange], Awaitable[None]]]:
+    """The method that an address takes, and who answers it."""
+    match path:
+        case "/v1/chat/completions":
+            return "POST", partial(once, answer=_chat)
+        case "/v1/models":
+            return "GET", _models
+        case _ if path.startswith("/v1/models/"):
+            return "GET", partial(_models, wanted=path.removeprefix("/v1/models/"))
+    raise UnknownAddress(path)
 
 
 # --- chat ---------------------------------------------------------------------------------------------------------
@@ -117,7 +73,9 @@ async def _chat(runtime: Runtime, exchange: Exchange) -> None:
         requests.append(openai_chat.parse(body))
         return requests[0]
 
-    call = Call(exchange.request_id, "chat-completions", exchange.credential(), exchange.began, read)
+    call = Call(
+        exchange.request_id, "chat-completions", exchange.credential(), exchange.began, read, exchange.bill.append
+    )
     with watch:
         async with aclosing(serve(runtime, call)) as steps:
             opened = await anext(steps)
@@ -137,6 +95,7 @@ async def _whole(exchange: Exchange, request: ChatRequest, opened: Opened, steps
             frames, request_id=exchange.request_id, model=opened.deployment.model, created=int(time.time())
         )
     told = route_headers(opened, exchange.request_id) + bill_headers(closed.entry)
+    tell_whole(exchange.scope)
     await exchange.reply(200, body, told)
 
 
@@ -150,6 +109,7 @@ async def _stream(exchange: Exchange, request: ChatRequest, opened: Opened, step
             match step:
                 case Closed():
                     last = writer.write(step.frames) + writer.end()
+                    tell_whole(exchange.scope)
                     await exchange.send({"type": "http.response.body", "body": last})
                 case list():
                     body = writer.write(step)
@@ -199,95 +159,3 @@ async def _models(runtime: Runtime, exchange: Exchange, wanted: str = "") -> Non
             f"The model “{wanted}” does not exist. GET /v1/models lists what you can name.", param="model"
         )
     await exchange.reply(200, msgspec.json.encode(found), [])
-
-
-# --- reading ------------------------------------------------------------------------------------------------------
-
-
-async def read_body(exchange: Exchange, *, limit: int) -> bytes:
-    """The request's body.
-
-    :raises BodyTooLarge: by its announced length, before a byte is read; or as soon as it has passed `limit`.
-    """
-    body = CappedBody(exchange, limit=limit)
-    if body.is_too_large:
-        raise body.problem()
-    pieces: list[bytes] = []
-    while True:
-        message = await body.receive()
-        if message["type"] == "http.disconnect":
-            raise body.problem()
-        piece: bytes = message.get("body", b"")
-        pieces.append(piece)
-        if not message.get("more_body"):
-            return b"".join(pieces) if len(pieces) > 1 else piece
-
-
-class CappedBody:
-    """A request's messages, up to `limit` bytes; whoever reads on is told that the caller has gone.
-
-    `is_too_large` by the announced length, before a byte is read; or as soon as the limit is passed.
-    """
-
-    def __init__(self, exchange: Exchange, *, limit: int) -> None:
-        announced = exchange.header(b"content-length")
-        self.is_too_large = announced.isdecimal() and int(announced) > limit
-        self._receive = exchange.receive
-        self._limit = self._left = limit
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            self.is_too_large = True
-            return {"type": "http.disconnect"}
-        return message
-
-    def problem(self) -> GatewayError:
-        """Why there is no more to read after a disconnect."""
-        if not self.is_too_large:
-            return CallerGone()
-        return BodyTooLarge(f"The body is larger than {self._limit:,} bytes, which is the most that is accepted.")
-
-
-class CallerWatch:
-    """Cancels the task that answers as soon as the caller is gone, and turns that into `CallerGone`.
-
-    Use as a context around the answering; `start` it once the body has been read, since it reads on from there. An
-    answer that comes at once is spared the watching, which costs a task.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._timer: asyncio.TimerHandle | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._gone = False
-
-    def start(self) -> None:
-        answering = asyncio.current_task()
-        assert answering is not None
-        self._answering = answering
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
-
-    def _begin(self) -> None:
-        self._watcher = asyncio.create_task(self._watch())
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self._gone:
-            self._answering.uncancel()
-            raise CallerGone from error
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._gone = True
-        self._answering.cancel()

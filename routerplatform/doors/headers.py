@@ -1,9 +1,11 @@
 """The headers that tell a caller what the gateway did, the same on every HTTP door."""
 
 import math
+from collections.abc import Sequence
 
 from analytics.domain.usage import UsageEntry
 from routerplatform.gateway.errors import GatewayError
+from routerplatform.gateway.rate_limits import limit_headers
 from routerplatform.gateway.steps import Opened
 
 Headers = list[tuple[bytes, bytes]]
@@ -11,12 +13,15 @@ Headers = list[tuple[bytes, bytes]]
 
 def route_headers(opened: Opened, request_id: str) -> Headers:
     """Known when the answer begins."""
+    limit = [] if opened.max_tokens is None else [(b"x-router-max-tokens", str(opened.max_tokens).encode())]
     return [
+        *limit,
         (b"x-router-decision-id", request_id.encode()),
         (b"x-router-deployment", _printable(opened.deployment.name)),
         (b"x-router-attempts", str(opened.attempts).encode()),
         (b"x-router-cache", b"none"),
         (b"x-router-config-revision", str(opened.config_revision).encode()),
+        *((name.encode(), value.encode()) for name, value in limit_headers(opened.standing).items()),
     ]
 
 
@@ -26,11 +31,24 @@ def bill_headers(entry: UsageEntry) -> Headers:
     return [(b"x-router-cost-usd", cost), (b"x-router-overhead-ms", f"{entry.overhead_ms:.2f}".encode())]
 
 
-def error_headers(error: GatewayError) -> Headers:
-    """`Retry-After` where the error knows one, in whole seconds."""
-    if error.retry_after_s is None:
-        return []
-    return [(b"retry-after", str(max(0, math.ceil(error.retry_after_s))).encode())]
+def error_headers(error: GatewayError, bill: Sequence[UsageEntry] = ()) -> Headers:
+    """`Retry-After` in whole seconds, what else the error says, and what became of a request that has a record."""
+    told = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    if error.retry_after_s is not None:
+        told.append((b"retry-after", str(max(0, math.ceil(error.retry_after_s))).encode()))
+    for entry in bill:
+        told += _record_headers(entry) + bill_headers(entry)
+    return told
+
+
+def _record_headers(entry: UsageEntry) -> Headers:
+    deployment = [(b"x-router-deployment", _printable(entry.deployment))] if entry.deployment else []
+    return [
+        (b"x-router-decision-id", entry.request_id.encode()),
+        *deployment,
+        (b"x-router-attempts", str(len(entry.attempts)).encode()),
+        (b"x-router-config-revision", str(entry.config_revision).encode()),
+    ]
 
 
 def _printable(name: str) -> bytes:

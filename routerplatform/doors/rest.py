@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -18,11 +18,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from analytics.domain.usage import UsageEntry
 from providers.domain.types import ChatRequest
 from routerplatform.doors import schema
 from routerplatform.doors.formats import openai_chat, sse
 from routerplatform.doors.formats.native import FrameOut, NativeWriter, answer, encode
 from routerplatform.doors.headers import Headers, bill_headers, error_headers, route_headers
+from routerplatform.doors.idempotency import tell_whole
 from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError, InvalidRequest, Unavailable
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.pipeline import Call, collect, current_config, serve
@@ -31,7 +33,7 @@ from routerplatform.gateway.steps import Closed, Opened, Step
 from routing.domain.config import Caller, ConfigSnapshot, Scope
 
 QUEUE_LENGTH = 16  # groups of frames that a slow reader may lag behind before the provider is made to wait
-RUNTIME = "router.runtime"
+RUNTIME, REQUEST_ID, LIFETIME = "router.runtime", "router.request_id", "router.lifetime"
 Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 
@@ -42,8 +44,8 @@ class GatewayView(APIView):
     permission_classes = (AllowAny,)  # the virtual key decides, inside
 
     def runtime(self, request: Request) -> Runtime:
-        scope = getattr(request._request, "scope", None)
-        if scope is None or RUNTIME not in scope:
+        scope = _scope(request)
+        if RUNTIME not in scope:
             raise InternalError
         return cast(Runtime, scope[RUNTIME])
 
@@ -58,10 +60,9 @@ class GatewayView(APIView):
         if isinstance(exc, RequestDataTooBig):
             exc = BodyTooLarge("The body is larger than what is accepted.")
         if isinstance(exc, GatewayError):
-            return cast(Response, error_response(exc, new_request_id()))
+            return cast(Response, error_response(exc, request_id(self.request)))
         if isinstance(exc, APIException):
-            exc = _refused(exc)
-            return cast(Response, error_response(exc, new_request_id()))
+            return cast(Response, error_response(_refused(exc), request_id(self.request)))
         return super().handle_exception(exc)
 
 
@@ -92,32 +93,35 @@ class ChatView(GatewayView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         runtime = self.runtime(request)
-        request_id = new_request_id()
         body = request._request.body
+        bill: list[UsageEntry] = []
         parsed: list[ChatRequest] = []
 
         async def read() -> ChatRequest:
             parsed.append(openai_chat.parse(body))
             return parsed[0]
 
-        call = Call(request_id, "rest", credential(request), time.perf_counter(), read)
+        call = Call(request_id(request), "rest", credential(request), time.perf_counter(), read, bill.append)
         try:
-            return async_to_sync(_answer)(runtime, call, parsed)
+            return async_to_sync(_answer)(runtime, call, parsed, _scope(request))
         except GatewayError as error:
-            return error_response(error, request_id)
+            return error_response(error, call.request_id, bill)
 
 
 # --- answering ----------------------------------------------------------------------------------------------------
 
 
-async def _answer(runtime: Runtime, call: Call, parsed: list[ChatRequest]) -> HttpResponseBase:
+async def _answer(runtime: Runtime, call: Call, parsed: list[ChatRequest], scope: dict[str, Any]) -> HttpResponseBase:
     relay = Relay(serve(runtime, call))
+    if LIFETIME in scope:
+        scope[LIFETIME].at_end(relay.cancel)
     opened = await relay.opened()
     told = [(b"x-request-id", call.request_id.encode()), *route_headers(opened, call.request_id)]
     if parsed[0].stream:
-        response = RelayResponse(relay, NativeWriter(call.request_id), opened)
+        response = RelayResponse(_events(relay, NativeWriter(call.request_id), opened, scope), relay)
         return _with_headers(response, [*told, (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
     frames, closed = await collect(relay.steps())
+    tell_whole(scope)
     whole = Response(answer(opened, frames, closed.entry))
     return _with_headers(whole, told + bill_headers(closed.entry))
 
@@ -136,6 +140,7 @@ class Relay:
         self._queue: asyncio.Queue[Step | _Broken] = asyncio.Queue(QUEUE_LENGTH)
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._pump(steps))
+        self._task.add_done_callback(self._ended)
 
     async def opened(self) -> Opened:
         """The first step.
@@ -178,18 +183,20 @@ class Relay:
                     await self._queue.put(step)
         except GatewayError as error:
             await self._queue.put(_Broken(error))
-        except asyncio.CancelledError:  # the gateway stops; or the reader has gone, and then nobody reads this
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Cancelled, maybe before it began: the gateway stops; or the reader has gone, and then nobody reads this."""
+        if task.cancelled():
             if self._queue.full():
                 self._queue.get_nowait()
             self._queue.put_nowait(_Broken(Unavailable("The gateway is stopping. Try again in a moment.")))
-            raise
 
 
 class RelayResponse(StreamingHttpResponse):
     """A streamed answer; closing it, for whatever reason, stops the relay."""
 
-    def __init__(self, relay: Relay, writer: NativeWriter, opened: Opened) -> None:
-        super().__init__(_events(relay, writer, opened), content_type="text/event-stream; charset=utf-8")
+    def __init__(self, events: AsyncIterator[bytes], relay: Relay) -> None:
+        super().__init__(events, content_type="text/event-stream; charset=utf-8")
         self._relay = relay
 
     def close(self) -> None:
@@ -197,13 +204,15 @@ class RelayResponse(StreamingHttpResponse):
         super().close()
 
 
-async def _events(relay: Relay, writer: NativeWriter, opened: Opened) -> AsyncIterator[bytes]:
+async def _events(relay: Relay, writer: NativeWriter, opened: Opened, scope: dict[str, Any]) -> AsyncIterator[bytes]:
     yield _event(writer.start()) + _event(writer.opened(opened))
     try:
         async with aclosing(relay.steps()) as steps:
             async for step in steps:
                 frames = writer.closed(step) if isinstance(step, Closed) else writer.frames(cast(list[Any], step))
                 body = b"".join(_event(frame) for frame in frames)
+                if isinstance(step, Closed):
+                    tell_whole(scope)
                 if body:
                     yield body
     except GatewayError as error:
@@ -214,17 +223,27 @@ def _event(frame: FrameOut) -> bytes:
     return sse.event(str(frame.__struct_config__.tag), encode(frame))
 
 
-def error_response(error: GatewayError, request_id: str) -> HttpResponse:
+def error_response(error: GatewayError, request_id: str, bill: Sequence[UsageEntry] = ()) -> HttpResponse:
     """An error in OpenAI's shape, as on every other door."""
     body = openai_chat.error_body(error, request_id)
     response = HttpResponse(body, status=error.http_status, content_type="application/json")
-    return _with_headers(response, [(b"x-request-id", request_id.encode()), *error_headers(error)])
+    return _with_headers(response, [(b"x-request-id", request_id.encode()), *error_headers(error, bill)])
 
 
 def _with_headers(response: Answer, headers: Headers) -> Answer:
     for name, value in headers:
         response[name.decode()] = value.decode()
     return response
+
+
+def request_id(request: Request) -> str:
+    """The id that this request got when it came in."""
+    return str(_scope(request).get(REQUEST_ID) or new_request_id())
+
+
+def _scope(request: Request) -> dict[str, Any]:
+    """What the ASGI server and `routerplatform.application` say about a request; empty below WSGI."""
+    return cast(dict[str, Any], getattr(request._request, "scope", {}))
 
 
 def credential(request: Request) -> str:

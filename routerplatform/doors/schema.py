@@ -79,10 +79,39 @@ class ProviderSerializer(serializers.Serializer[Any]):
     models = ModelSerializer(many=True)
 
 
+class BudgetSerializer(serializers.Serializer[Any]):
+    """Amounts are exact decimal USD as text. `settled` + `held` + `remaining` = `limit`, unless more was spent."""
+
+    object = serializers.ChoiceField(choices=["budget"])
+    id = serializers.IntegerField()
+    scope = serializers.ChoiceField(choices=["team", "key", "persona", "alias"])
+    subject = serializers.CharField(help_text="The name of the team, key, persona or model alias.")
+    mode = serializers.ChoiceField(choices=["strict", "expected", "soft", "shadow"])
+    is_active = serializers.BooleanField()
+    limit = serializers.CharField()
+    soft_limit = serializers.CharField(allow_null=True, help_text="An alert opens here.")
+    settled = serializers.CharField(help_text="Spent in this period.")
+    held = serializers.CharField(help_text="Set aside by gateways for requests under way or soon to come.")
+    remaining = serializers.CharField()
+    duration = serializers.ChoiceField(choices=["1d", "7d", "30d", "1mo", "total"])
+    time_zone = serializers.CharField()
+    starts_at = serializers.DateTimeField()
+    resets_at = serializers.DateTimeField(allow_null=True, help_text="Null: never.")
+    as_of = serializers.DateTimeField()
+    unpriced_requests = serializers.IntegerField(help_text="Requests of unknown price: not in `settled`.")
+
+
+class BudgetListSerializer(serializers.Serializer[Any]):
+    object = serializers.ChoiceField(choices=["list"])
+    data = BudgetSerializer(many=True)  # type: ignore[assignment]  # declared fields do not stay attributes
+    has_more = serializers.BooleanField()
+
+
 class HealthSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["ok", "unavailable"])
     problem = serializers.CharField()
     config_revision = serializers.IntegerField(allow_null=True)
+    budgets_revision = serializers.IntegerField(allow_null=True)
     config_age_s = serializers.FloatField()
     unshipped_records = serializers.IntegerField()
 

@@ -2,13 +2,13 @@
 
 A caller signs in by an `Authorization` header, by the subprotocol pair (`router.chat`, key), or by a first message
 `{"type": "auth", "token": ...}`. A browser's page must come from this host or from an allowed origin.
-Closing codes: 4401 not signed in, 4403 origin refused, 4429 too many chats at once.
+Closing codes: 4401 not signed in, 4403 origin refused, 4429 too many chats or sockets at once.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ from routing.domain.decision import AUTO, visible_models
 SUBPROTOCOL = "router.chat"
 SIGN_IN_WITHIN_S = 10.0
 MAX_CHATS = 8
+MAX_GREETING = 4096  # characters of a message before anybody has signed in; a token has some 200
 NOT_SIGNED_IN, ORIGIN_REFUSED, TOO_MANY = 4401, 4403, 4429
 
 
@@ -41,6 +42,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
     """One socket: any number of chats after another, up to `MAX_CHATS` at once, each in a task of its own."""
 
     runtime_key: ClassVar[str] = "router.runtime"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # however it ends
+            scope[self.runtime_key].sockets.leave(self)
 
     async def connect(self) -> None:
         scope = cast(dict[str, Any], self.scope)
@@ -53,6 +60,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         if not _origin_allowed(scope):
             await self.close(ORIGIN_REFUSED)
+            return
+        if not self.runtime.sockets.enter(self):
+            await self.close(TOO_MANY)
             return
         presented = _presented(scope, offered)
         if presented:
@@ -72,7 +82,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
-            fields = _message(text_data, limit=self.runtime.max_body_bytes)
+            limit = self.runtime.max_body_bytes if self.credential else MAX_GREETING
+            fields = _message(text_data, limit=limit)
             kind = _text(fields, "type")
             if kind == "ping":
                 await self._send(Pong())
@@ -97,6 +108,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         except GatewayError as error:
             await self._send(NativeWriter("").failed(error))
             await self.close(NOT_SIGNED_IN)
+            return
+        if not self.runtime.sockets.take_key(self, caller.key_id):
+            await self.close(TOO_MANY)
             return
         self.credential = presented
         if self.sign_in_timer:
@@ -162,12 +176,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
                         case list():
                             await self._send_all(writer.frames(step), chat_id)
         except GatewayError as error:
-            await self._send_all([usage_frame(entry) for entry in bill if entry.cost_nano != 0], chat_id)
-            await self._send(writer.failed(error), chat_id)
+            costs = [usage_frame(entry) for entry in bill if entry.cost_nano != 0]
+            with suppress(OSError):
+                await self._send_all([*costs, writer.failed(error)], chat_id)
         except asyncio.CancelledError:
-            await self._send_all(map(usage_frame, bill), chat_id)
-            await self._send(Failed(code="cancelled", message="Stopped.", request_id=request_id, status=499), chat_id)
+            stopped = Failed(code="cancelled", message="Stopped.", request_id=request_id, status=499)
+            with suppress(OSError):
+                await self._send_all([*map(usage_frame, bill), stopped], chat_id)
             raise
+        except OSError:  # what ASGI's `send` raises once the socket is gone; the chat is cancelled and settled by now
+            pass
 
     async def _send_all(self, frames: Any, chat_id: str) -> None:
         for frame in frames:

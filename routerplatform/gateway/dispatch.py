@@ -1,19 +1,33 @@
 """Ask the targets of a plan, one after the other, until one answers; hand its frames on as they come."""
 
 import asyncio
+import dataclasses
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from itertools import count
 
+import msgspec
+
 from analytics.ledger.ledger import Ledger
 from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.failures import REACTIONS
-from providers.domain.types import ChatRequest, Credential, Deployment, Frame, UpstreamRequest
+from providers.domain.types import ChatRequest, Credential, Deployment, Frame, PromptDefaults, UpstreamRequest
 from providers.transport import Transport, UpstreamReply
 from providers.wires import WIRES, UnsupportedFeature, WireCodec
-from routerplatform.gateway.errors import GatewayError, NoEligibleModel, Unavailable, upstream_error
+from routerplatform.gateway.admission import Admission, Cover
+from routerplatform.gateway.errors import (
+    BudgetExceeded,
+    BudgetUnavailable,
+    GatewayError,
+    NoEligibleModel,
+    PriceUnknown,
+    RateLimited,
+    Unavailable,
+    upstream_error,
+)
+from routerplatform.gateway.rate_limits import Permit
 from routerplatform.gateway.tally import Tally
 from routing.domain.decision import RoutePlan
 
@@ -31,28 +45,39 @@ class Dispatcher:
         self._timeout_s = timeout_s
         self._turns: defaultdict[int, Iterator[int]] = defaultdict(count)  # by provider
 
-    async def frames(self, request_id: str, plan: RoutePlan, tally: Tally) -> AsyncGenerator[Frames, None]:
+    async def frames(
+        self, admission: Admission, permit: Permit, plan: RoutePlan, tally: Tally
+    ) -> AsyncGenerator[Frames, None]:
         """Frames of the answer, grouped as they arrived; the first group already holds content (or the end).
 
         Until then a failure only costs time: the next target is asked. From then on it is final.
 
         :raises UpstreamFailed: no target answered, or the one that did broke off.
         :raises NoEligibleModel: the request has a feature that no target's wire can say.
+        :raises BudgetExceeded, PriceUnknown, BudgetUnavailable: the budgets cover no attempt.
+        :raises RateLimited: every target is at its rate limit.
         """
+        request_id = admission.draft.request_id
         deadline = time.perf_counter() + self._timeout_s
         problem: GatewayError | None = None
-        queue = deque((target, True) for target in plan.targets)
+        queue = deque((target, alias, True) for target, alias in zip(plan.targets, plan.aliases, strict=True))
         while queue and len(tally.attempts) < self._max_attempts and time.perf_counter() < deadline:
-            deployment, is_first = queue.popleft()
+            deployment, alias, is_first = queue.popleft()
             try:
-                call = WIRES[deployment.endpoint.wire].build(tally.request, deployment, plan.defaults)
+                cover = await admission.cover(deployment, alias, tally)
+                call = _call(tally.request, deployment, plan.defaults, cover, request_id)
+                await permit.attempt(deployment, alias)
             except UnsupportedFeature as error:
                 problem = problem or NoEligibleModel(f"{deployment.name} cannot take {error}.", param=error.feature)
                 continue
-            call.headers["x-request-id"] = request_id
-            tally.begin(deployment, self._credential(deployment), call.body)
+            except (BudgetExceeded, PriceUnknown, BudgetUnavailable, RateLimited) as error:
+                admission.skipped[deployment.name] = error.message
+                problem = problem or error
+                continue
+            tally.begin(deployment, alias, self._credential(deployment), call.body)
+            self._announce(admission, cover, tally)
             try:
-                async with aclosing(self._attempt(request_id, call, tally, deadline)) as answer:
+                async with aclosing(self._attempt(call, admission, tally, deadline)) as answer:
                     async for frames in answer:
                         yield frames
                 tally.end()
@@ -64,8 +89,8 @@ class Dispatcher:
                 if tally.has_content or not reaction.try_next:
                     break
                 if is_first and reaction.retry_same:
-                    queue.append((deployment, False))  # once more, after the others
-            if queue and not queue[0][1]:
+                    queue.append((deployment, alias, False))  # once more, after the others
+            if queue and not queue[0][2]:
                 await asyncio.sleep(RETRY_PAUSE_S)
         raise problem or Unavailable("No attempt could be made in the time that a request may take.")
 
@@ -73,13 +98,19 @@ class Dispatcher:
         keys = deployment.credentials
         return keys[next(self._turns[deployment.endpoint.id]) % len(keys)] if keys else None
 
+    def _announce(self, admission: Admission, cover: Cover, tally: Tally) -> None:
+        """Journal what the attempt can come to, before its first byte leaves."""
+        output = cover.max_tokens or tally.longest_answer(tally.target)
+        dispatch = tally.dispatch(admission.draft.request_id, output)
+        charges = admission.charges_at_most(dispatch.bound_nano, tally.alias, tally)
+        self._ledger.dispatched(msgspec.structs.replace(dispatch, charges=charges) if charges else dispatch)
+
     async def _attempt(
-        self, request_id: str, call: UpstreamRequest, tally: Tally, deadline: float
+        self, call: UpstreamRequest, admission: Admission, tally: Tally, deadline: float
     ) -> AsyncGenerator[Frames, None]:
         """One target's answer, or a ProviderError."""
         endpoint = tally.target.endpoint
         codec = WIRES[endpoint.wire]
-        self._ledger.dispatched(tally.bound(request_id))
         asked = time.perf_counter()
         left_s = max(0.001, deadline - asked)
         try:
@@ -93,9 +124,21 @@ class Dispatcher:
                     return
                 async with aclosing(_streamed(codec, tally.request, reply, tally, deadline)) as answer:
                     async for frames in answer:
+                        admission.grow(tally)
                         yield frames
         finally:  # while a stream flows, our work on one piece goes on beside the provider's on the next
             tally.waited_s += time.perf_counter() - asked
+
+
+def _call(
+    request: ChatRequest, deployment: Deployment, defaults: PromptDefaults, cover: Cover, request_id: str
+) -> UpstreamRequest:
+    """What is sent. A limit that a budget set replaces the caller's. Raises UnsupportedFeature."""
+    if cover.max_tokens is not None:
+        request = dataclasses.replace(request, max_tokens=cover.max_tokens)
+    call = WIRES[deployment.endpoint.wire].build(request, deployment, defaults)
+    call.headers["x-request-id"] = request_id
+    return call
 
 
 async def _streamed(

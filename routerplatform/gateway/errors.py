@@ -5,18 +5,35 @@ GatewayError(code, http_status)     raised above the providers; every door rende
   Unauthenticated     401           no key, or none that is valid: one constant text
   Forbidden           403           a valid key that may not do this
   ModelNotFound       404
+  UnknownAddress      404           nothing is served there
+  MethodNotAllowed    405           the address takes another one, which `Allow` names
   BodyTooLarge        413
   NoEligibleModel     400           every candidate was left out, each for a reason
+  IdempotencyInProgress 409         the request that this one repeats is still running
+  IdempotencyNotKept  410           it was answered, but the answer was not kept
+  IdempotencyKeyReused 422          the key came with another request before
+  IdempotencyUnavailable 503        nobody can tell whether this is a repetition
+  BudgetExceeded      429           a hard budget cannot afford it
+  PriceUnknown        400           a hard budget applies, and nobody knows what it would cost
+  BudgetUnavailable   503           nobody can tell what the budget allows
+  RateLimited         429           too many requests or tokens per minute, or requests at a time
   UpstreamFailed      4xx/5xx       from a `ProviderError`: `upstream_error` is the one place that translates
   Unavailable         503           the gateway cannot serve at all yet
   InternalError       500           a fault of ours; logged with the request id
 """
 
+from typing import Any
+
+from analytics.domain.budgets import BudgetTerms, Span
 from providers.domain.errors import Failure, FailureKind
+from providers.domain.pricing import usd
 
 
 class GatewayError(Exception):
-    """`code` is stable and meant for programs, `message` for people; `kind` is OpenAI's error `type`."""
+    """`code` is stable and meant for programs, `message` for people; `kind` is OpenAI's error `type`.
+
+    `headers` go with the answer, beside `Retry-After`; `details` stand in its body (JSON values).
+    """
 
     code = "internal_error"
     http_status = 500
@@ -27,6 +44,8 @@ class GatewayError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.headers: dict[str, str] = {}
+        self.details: dict[str, Any] | None = None
 
 
 class InvalidRequest(GatewayError):
@@ -56,10 +75,116 @@ class ModelNotFound(GatewayError):
     kind = "invalid_request_error"
 
 
+class UnknownAddress(GatewayError):
+    code = "not_found"
+    http_status = 404
+    kind = "invalid_request_error"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"There is nothing at {path}.")
+
+
+class MethodNotAllowed(GatewayError):
+    code = "method_not_allowed"
+    http_status = 405
+    kind = "invalid_request_error"
+
+    def __init__(self, method: str, *, allowed: str) -> None:
+        super().__init__(f"{method} is not possible here, only {allowed}.")
+        self.headers = {"allow": allowed}
+
+
 class BodyTooLarge(GatewayError):
     code = "request_too_large"
     http_status = 413
     kind = "invalid_request_error"
+
+
+class IdempotencyInProgress(GatewayError):
+    code = "idempotency_in_progress"
+    http_status = 409
+    kind = "invalid_request_error"
+
+    def __init__(self) -> None:
+        super().__init__("The first request with this Idempotency-Key is still being answered.", retry_after_s=2)
+
+
+class IdempotencyNotKept(GatewayError):
+    code = "idempotency_not_kept"
+    http_status = 410
+    kind = "invalid_request_error"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"Request {request_id} with this Idempotency-Key was answered, but its answer could not be kept. "
+            "For another answer, which costs again, use another key."
+        )
+
+
+class IdempotencyKeyReused(GatewayError):
+    code = "idempotency_key_reused"
+    http_status = 422
+    kind = "invalid_request_error"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came with another request before. A new request needs a new key.")
+
+
+class IdempotencyUnavailable(GatewayError):
+    code = "idempotency_unavailable"
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nobody can tell now whether this request is a repetition: the database is away. Try again in a moment.",
+            retry_after_s=2,
+        )
+
+
+class RateLimited(GatewayError):
+    """`retry_after_s` is None when waiting does not help: the request is larger than the limit."""
+
+    code = "rate_limit_exceeded"
+    http_status = 429
+    kind = "rate_limit_error"
+
+    def __init__(self, message: str, *, headers: dict[str, str], retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = headers if retry_after_s is not None else {**headers, "x-should-retry": "false"}
+
+
+class BudgetExceeded(GatewayError):
+    """Trying again does not help before the budget's next window; amounts are nano-USD, of this one request."""
+
+    code = "insufficient_quota"
+    http_status = 429
+    kind = "insufficient_quota"
+
+    def __init__(self, terms: BudgetTerms, span: Span, *, needs_nano: int, left_nano: int) -> None:
+        resets = f"A new period begins at {span.ends_before.isoformat()}." if span.ends_before else "It does not renew."
+        super().__init__(
+            f"The budget “{terms.name}” does not allow this request: it may cost up to ${usd(needs_nano):f}, and "
+            f"${usd(left_nano):f} can be used now. {resets}"
+        )
+        self.headers = {"x-should-retry": "false"}
+        self.details = {
+            "scope": terms.scope,
+            "budget_id": terms.id,
+            "limit_usd": f"{usd(terms.limit_nano):f}",
+            "resets_at": span.ends_before.isoformat() if span.ends_before else None,
+        }
+
+
+class PriceUnknown(GatewayError):
+    code = "price_unknown"
+    http_status = 400
+    kind = "invalid_request_error"
+
+    def __init__(self, deployment: str) -> None:
+        super().__init__(
+            f"A budget that must not be passed applies, and the price of {deployment} is not known. Name another "
+            "model, or ask an operator to enter the price."
+        )
 
 
 class NoEligibleModel(GatewayError):
@@ -71,6 +196,13 @@ class NoEligibleModel(GatewayError):
 class Unavailable(GatewayError):
     code = "unavailable"
     http_status = 503
+
+
+class BudgetUnavailable(Unavailable):
+    code = "budget_unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"What the budget allows cannot be known now. {reason} Try again soon.", retry_after_s=2)
 
 
 class InternalError(GatewayError):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from analytics.domain.usage import UsageEntry
 from providers.domain.types import ChatRequest, Frame
-from routerplatform.gateway.admission import Admission, admit
+from routerplatform.gateway.admission import Admission
 from routerplatform.gateway.errors import GatewayError, InternalError, ModelNotFound, NoEligibleModel, Unavailable
+from routerplatform.gateway.rate_limits import Permit
 from routerplatform.gateway.runtime import Runtime
 from routerplatform.gateway.steps import Closed, Opened, Step
 from routerplatform.gateway.tally import ANSWERED, CANCELLED, Ending, Tally, failed, final_entry
@@ -42,24 +43,30 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
     :raises GatewayError: before `Opened`, nothing has been sent and the error may set the HTTP status; after it, the
         answer is incomplete and the caller must be told inside the stream.
     """
-    ending, admission, tally, tail = CANCELLED, None, None, []
+    ending, permit, admission, tally, tail = CANCELLED, None, None, None, []
     try:
         snapshot, now = current_config(runtime), runtime.now()
         caller = runtime.authenticator.caller(snapshot, call.credential, now=now, scope=Scope.CHAT)
         request = await call.read()
         plan = _decide(snapshot, caller, request)
-        admission = admit(
-            runtime.ledger, caller, plan, request=request, request_id=call.request_id, door=call.door, now=now,
+        permit = await runtime.rate_limits.enter(
+            caller, plan, request, aliases=snapshot.aliases, member=call.request_id
+        )
+        tally = Tally.of(request, plan.defaults, call.began)
+        admission = runtime.admissions.admit(
+            caller, plan, request_id=call.request_id, door=call.door, is_stream=request.stream, now=now,
             config_revision=snapshot.revision,
         )  # fmt: skip
-        tally = Tally(request, call.began, plan.defaults.max_tokens)
         with runtime.serving():
-            async with aclosing(runtime.dispatcher.frames(call.request_id, plan, tally)) as answer:
+            async with aclosing(runtime.dispatcher.frames(admission, permit, plan, tally)) as answer:
                 opened = False
                 async for frames in answer:
                     if not opened:
                         opened = True
-                        yield Opened(tally.target, plan, len(tally.attempts) + 1, snapshot.revision)
+                        yield Opened(
+                            tally.target, plan, len(tally.attempts) + 1, snapshot.revision, admission.max_tokens,
+                            permit.standing,
+                        )  # fmt: skip
                     if tally.finish is None:
                         yield frames
                     else:  # the last bytes wait until the request is on record
@@ -74,20 +81,29 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
         ending = failed(fault, tally)
         raise fault from error
     finally:
-        entry = await _settle(runtime, call, admission, tally, ending)
+        entry = await _settle(runtime, call, permit, admission, tally, ending)
     if entry is not None:
         yield Closed(tail, entry)
 
 
 async def _settle(
-    runtime: Runtime, call: Call, admission: Admission | None, tally: Tally | None, ending: Ending
-) -> UsageEntry | None:
+    runtime: Runtime, call: Call, permit: Permit | None, admission: Admission | None, tally: Tally | None,
+    ending: Ending,
+) -> UsageEntry | None:  # fmt: skip
     """Put what became of a request on record; None for one that was never let in."""
-    if admission is None or tally is None:
-        return None
-    tally.interrupt(ending.error_code)
-    entry = final_entry(admission.draft, tally, ending, finished_at=runtime.now().timestamp())
-    await runtime.ledger.settle(entry)  # in the journal before it first waits: a second cancellation loses nothing
+    tokens = 0
+    try:
+        if admission is None or tally is None:
+            return None
+        tally.interrupt(ending.error_code)
+        draft = admission.with_budgets(tally)
+        entry = final_entry(draft, tally, ending, finished_at=runtime.now().timestamp())
+        tokens = tally.charge.usage.all_input_tokens + tally.charge.usage.output_tokens
+    finally:
+        if permit is not None:
+            permit.settle(tokens)
+    # In the journal before it first waits: a second cancellation loses nothing.
+    await runtime.ledger.settle(entry, admission.hold)
     call.settled(entry)
     return entry
 

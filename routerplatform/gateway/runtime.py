@@ -13,8 +13,12 @@ from weakref import WeakKeyDictionary
 from analytics.ledger.ledger import Ledger
 from providers.fields import check_readable
 from providers.transport import Transport
+from routerplatform.gateway.admission import Admissions
 from routerplatform.gateway.authentication import Authenticator
 from routerplatform.gateway.dispatch import Dispatcher
+from routerplatform.gateway.idempotency import Idempotency
+from routerplatform.gateway.rate_limits import RateLimits
+from routerplatform.gateway.sockets import OpenSockets
 from routing.config_store import ConfigStore
 
 CLOSE_WITHIN_S: Final = 5.0
@@ -32,9 +36,13 @@ class Runtime:
 
     config: ConfigStore
     ledger: Ledger
+    rate_limits: RateLimits
+    admissions: Admissions
     transport: Transport
     dispatcher: Dispatcher
     authenticator: Authenticator
+    idempotency: Idempotency
+    sockets: OpenSockets
     max_body_bytes: int
     now: Callable[[], datetime] = utc_now
     _serving: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -48,6 +56,7 @@ class Runtime:
         if self.config.status().revision is not None:
             deployments = self.config.current().deployments.values()
             check_readable(credential.sealed for deployment in deployments for credential in deployment.credentials)
+        await self.rate_limits.start()
         await self.ledger.start()
         _tune_garbage_collection()
 
@@ -60,8 +69,10 @@ class Runtime:
             _, late = await asyncio.wait(self._serving, timeout=CLOSE_WITHIN_S)
             if late:
                 logger.error("%d requests could not be settled in time: their journal will be adopted", len(late))
+        await self.idempotency.close()
         await self.config.close()
         await self.transport.close()
+        await self.rate_limits.close()
         await self.ledger.close()
 
     @contextmanager

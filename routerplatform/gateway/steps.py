@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from analytics.domain.usage import UsageEntry
 from providers.domain.types import Deployment, Frame
 from routing.domain.decision import RoutePlan
+from routing.domain.limits import NO_STANDING, Standing
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The answer begins: a target has it. Comes first, once."""
+    """The answer begins: a target has it. Comes first, once. `max_tokens` is the limit that a budget has set to it,
+    `standing` what is left of the caller's rate limits."""
 
     deployment: Deployment
     plan: RoutePlan
     attempts: int
     config_revision: int
+    max_tokens: int | None = None
+    standing: Standing = NO_STANDING
 
 
 @dataclass(frozen=True, slots=True)

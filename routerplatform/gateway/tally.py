@@ -2,15 +2,15 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from analytics.domain.usage import Attempt, Dispatch, UsageEntry
 from providers.domain.errors import Failure
-from providers.domain.estimate import count_text, estimate_tokens
+from providers.domain.estimate import count_text, estimate_tokens, hidden_input_tokens
 from providers.domain.failures import REACTIONS
-from providers.domain.pricing import bound_nano, cost_nano, price_snapshot
+from providers.domain.pricing import bound_nano, cost_nano, most_output_tokens, price_snapshot
 from providers.domain.types import (
     CONTENT_EVENTS,
     ChatRequest,
@@ -19,6 +19,7 @@ from providers.domain.types import (
     Finished,
     FinishReason,
     Frame,
+    PromptDefaults,
     ReasoningDelta,
     StreamEvent,
     TextDelta,
@@ -50,13 +51,15 @@ class Tally:
 
     Times are `time.perf_counter` seconds; `began` is when the request came in, `waited_s` what its attempts took, each
     from the call to its last byte: the rest is our overhead.
-    `default_max_tokens` is the persona's limit, for a request without one.
+    `input_bound` is the most tokens that any vendor counts for the prompt. `limit` is the longest answer that caller or
+    persona allow, in tokens per choice.
     `charge` is that of the last attempt that costs anything, `cost_nano` the sum over all of them.
     """
 
     request: ChatRequest
     began: float
-    default_max_tokens: int | None = None
+    input_bound: int
+    limit: int | None = None
     attempts: list[Attempt] = field(default_factory=list)
     charge: Charge = NO_CHARGE
     cost_nano: int | None = 0
@@ -69,11 +72,20 @@ class Tally:
     usage_is_final: bool = False
     finish: FinishReason | None = None
     sent: bytes = b""  # the attempt's body: the caller's words, and what the persona put before them
+    alias: str = ""
+    cost_by_alias: dict[str, int] = field(default_factory=dict)
     output: list[str] = field(default_factory=list)
 
-    def begin(self, deployment: Deployment, credential: Credential | None, sent: bytes) -> None:
+    @classmethod
+    def of(cls, request: ChatRequest, defaults: PromptDefaults, began: float) -> Self:
+        """No text has more tokens than bytes, but vendors count more than the text."""
+        prompt = len(defaults.system_prompt.encode("utf-8", "replace"))
+        bound = request.input_tokens_bound + prompt + hidden_input_tokens(request)
+        return cls(request, began, bound, request.max_tokens or defaults.max_tokens)
+
+    def begin(self, deployment: Deployment, alias: str, credential: Credential | None, sent: bytes) -> None:
         """A new attempt; what an earlier one had said is forgotten."""
-        self.deployment, self.credential, self.sent = deployment, credential, sent
+        self.deployment, self.alias, self.credential, self.sent = deployment, alias, credential, sent
         self.attempt_began = time.perf_counter()
         self.usage = self.finish = self.first_content_at = None
         self.usage_is_final = False
@@ -135,22 +147,47 @@ class Tally:
             self.charge = charge
             unknown = self.cost_nano is None or charge.cost_nano is None
             self.cost_nano = None if unknown else (self.cost_nano or 0) + (charge.cost_nano or 0)
+            self.cost_by_alias[self.alias] = self.cost_by_alias.get(self.alias, 0) + (charge.cost_nano or 0)
 
-    def bound(self, request_id: str) -> Dispatch:
-        """What the attempt that now begins can cost at most: no token is shorter than a byte."""
+    def longest_answer(self, target: Deployment) -> int:
+        """How many tokens each choice of an answer can have there."""
+        longest = self.limit or target.max_output_tokens or DEFAULT_OUTPUT_TOKENS
+        return min(longest, target.max_output_tokens or longest)
+
+    def bound_of(self, target: Deployment, output: int) -> int | None:
+        """The most that an attempt there can cost (nano-USD) with so many tokens for each choice of its answer."""
+        output = min(output * self.request.choices, MOST_TOKENS)
+        return bound_nano(self.prompt_bound(target), output, target.price) if target.price else None
+
+    def prompt_bound(self, target: Deployment) -> int:
+        """The most tokens that the prompt can have there: what is longer than the model's context is refused."""
+        return min(self.input_bound, target.context_window or self.input_bound)
+
+    def likely_of(self, target: Deployment, output: int) -> int | None:
+        """What it probably costs with an answer of that length."""
+        tokens = self.request.input_tokens_estimate, output * self.request.choices
+        return bound_nano(*tokens, target.price) if target.price else None
+
+    def longest_for(self, target: Deployment, nano: int) -> int:
+        """The longest answer there, in tokens per choice, that so much money is enough for; 0 when it is for none."""
+        if target.price is None:
+            return 0
+        tokens = most_output_tokens(nano, self.prompt_bound(target), target.price, most=MOST_TOKENS)
+        return tokens // self.request.choices
+
+    def dispatch(self, request_id: str, output: int) -> Dispatch:
+        """What the attempt that now begins can come to."""
         price = self.target.price
-        limit = self.request.max_tokens or self.default_max_tokens
-        longest = limit or self.target.max_output_tokens or DEFAULT_OUTPUT_TOKENS
-        output = min(longest * self.request.choices, MOST_TOKENS)
         return Dispatch(
             request_id=request_id,
             deployment=self.target.name,
             provider=self.target.endpoint.name,
             model=self.target.model,
-            input_tokens_bound=len(self.sent),
-            output_tokens_bound=output,
-            bound_nano=bound_nano(len(self.sent), output, price) if price else None,
+            input_tokens_bound=self.prompt_bound(self.target),
+            output_tokens_bound=min(output * self.request.choices, MOST_TOKENS),
+            bound_nano=self.bound_of(self.target, output),
             price=price_snapshot(price) if price else None,
+            billed_nano=self.cost_nano,
         )
 
     def _used(self) -> Charge:
@@ -169,8 +206,7 @@ class Tally:
 
     def _in_doubt(self) -> Charge:
         """The most that the prompt can have cost, so that no vendor's bill is above the record."""
-        price = self.target.price
-        return Charge(Usage(), "bound", bound_nano(len(self.sent), 0, price) if price else None)
+        return Charge(Usage(), "bound", self.bound_of(self.target, 0))
 
     def _see_event(self, event: StreamEvent) -> None:
         if self.first_content_at is None and isinstance(event, CONTENT_EVENTS):
@@ -232,6 +268,7 @@ def final_entry(draft: UsageEntry, tally: Tally, ending: Ending, *, finished_at:
         cache_creation_input_tokens=usage.cache_creation_input_tokens,
         output_tokens=usage.output_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        cache_creation_1h_input_tokens=usage.cache_creation_1h_input_tokens,
         usage_source=charge.source,
         cost_nano=tally.cost_nano,
         price=_price(deployment),

@@ -18,10 +18,20 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.enums import ActionVariant
 
 from providers.admin.cells import Tone, code, label, moment, number
-from providers.admin.pages import HistoryAdmin, Rows, RowsToSee, SwitchableAdmin, change_url, list_url, page_action
+from providers.admin.pages import (
+    HistoryAdmin,
+    Rows,
+    RowsToSee,
+    SwitchableAdmin,
+    change_url,
+    list_url,
+    page_action,
+    rate_limit_section,
+)
+from providers.selectors import rate_limit_of
 from routing.domain.config import Scope
 from routing.models import KeyState, Membership, Team, VirtualKey
-from routing.services import IssuedKey, key_issue, key_revoke
+from routing.services import IssuedKey, key_issue, key_limit_set, key_revoke
 
 
 def key_state(key: VirtualKey, now: datetime) -> SafeString:
@@ -93,7 +103,10 @@ class TeamAdmin(SwitchableAdmin[Team]):
     search_help_text = "Name"
     prepopulated_fields = {"slug": ["name"]}
     inlines = [KeysOfTeam, MemberRows]
-    fieldsets = [("The team", {"fields": ["name", "slug", "is_active"]})]
+    fieldsets = [
+        ("The team", {"fields": ["name", "slug", "is_active"]}),
+        rate_limit_section("All keys of the team count together; each key may have limits of its own besides."),
+    ]
     actions_detail = ["issue_key"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
@@ -183,6 +196,7 @@ class VirtualKeyAdmin(KeyColumns, HistoryAdmin[VirtualKey]):
         sections: list[Any] = [
             ("Who calls with it", {"fields": ["team", "name"]}),
             ("What it may do", {"fields": ["scopes", "allowed_models", "expires_at"]}),
+            rate_limit_section("Over a limit, requests are refused with a 429 that says when to try again."),
         ]
         if obj is not None:
             sections.append(("The key", {"fields": ["shown_prefix", "state", ("issued", "issued_by")]}))
@@ -217,6 +231,9 @@ class VirtualKeyAdmin(KeyColumns, HistoryAdmin[VirtualKey]):
             scopes=wanted["scopes"],
             expires_at=wanted["expires_at"],
         )
+        limit = rate_limit_of(wanted["rpm_limit"], wanted["tpm_limit"], wanted["max_parallel_requests"])
+        if limit is not None:
+            key_limit_set(key=issued.key, limit=limit)
         obj.__dict__.update(issued.key.__dict__)
         cast(IssuingRequest, request).issued = issued
 

@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckb
 from unfold.forms import PaginationInlineFormSet
 
 from providers.admin.cells import NOTHING, Tone, capabilities_text, clipped, code, label, number, steps, usd
-from providers.admin.pages import CAPABILITY_CHOICES, Rows, SwitchableAdmin, change_url
+from providers.admin.pages import CAPABILITY_CHOICES, Rows, SwitchableAdmin, change_url, rate_limit_section
 from routing.admin.words import policy_in_words
 from routing.models import AliasTarget, CandidateGroup, ModelAlias, Persona, PolicyCandidate, RoutingPolicy
 from routing.services import default_policy_set
@@ -66,7 +66,10 @@ class ModelAliasAdmin(SwitchableAdmin[ModelAlias]):
     search_fields = ["name", "description", "targets__deployment__upstream_model"]
     search_help_text = "Name, or the model behind it"
     inlines = [TargetRows]
-    fieldsets = [("What callers send", {"fields": ["name", "description", "is_active"]})]
+    fieldsets = [
+        ("What callers send", {"fields": ["name", "description", "is_active"]}),
+        rate_limit_section("Counts requests that name this alias and attempts where a policy chose it, of all teams."),
+    ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelAlias]:
         used = Count("policy_candidates", distinct=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from providers.domain.types import Capability, Deployment, PromptDefaults
+from providers.domain.types import Capability, Deployment, PromptDefaults, RateLimit
 from routing.domain.config import Alias, Caller, Candidate, ConfigSnapshot, Persona, Policy, TaskType
 
 
@@ -19,6 +19,7 @@ class AliasRow:
     name: str
     description: str
     deployment_ids: Sequence[int]  # in the order of trying
+    rate_limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
     :raises ConfigError: an unknown capability or task type.
     """
     aliases = {
-        row.id: Alias(row.name, row.description, _present(rows.deployments, row.deployment_ids)) for row in rows.aliases
+        row.id: Alias(row.name, row.description, _present(rows.deployments, row.deployment_ids), row.rate_limit)
+        for row in rows.aliases
     }
     policies = {row.id: _policy(row, aliases) for row in rows.policies}
     personas = {row.slug: _persona(row, policies[row.policy_id]) for row in rows.personas if row.policy_id in policies}

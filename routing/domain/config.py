@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from providers.domain.types import Capability, Deployment, PromptDefaults
+from providers.domain.types import Capability, Deployment, PromptDefaults, RateLimit
 
 
 class Scope(StrEnum):
@@ -69,6 +69,8 @@ class Caller:
     expires_at: datetime | None
     revoked_at: datetime | None
     team_active: bool
+    key_limit: RateLimit | None = None
+    team_limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Alias:
     name: str
     description: str
     deployments: tuple[Deployment, ...]
+    rate_limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)

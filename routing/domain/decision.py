@@ -39,7 +39,8 @@ class Considered:
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
-    """Where a request goes: the first target serves, the others are fallbacks in order; never empty."""
+    """Where a request goes: the first target serves, the others are fallbacks in order; never empty. `aliases` are the
+    names through which each of them was found."""
 
     targets: tuple[Deployment, ...]
     considered: tuple[Considered, ...]
@@ -48,6 +49,10 @@ class RoutePlan:
     policy: str
     how: str  # in words: what the name that the caller sent was taken for
     defaults: PromptDefaults
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return tuple(one.alias for one in self.considered if one.verdict != "skipped")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,21 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from pytest_django import Settings
 
 from analytics import tasks
-from analytics.models import BudgetAlert, BudgetDuration, DirtyDay, UsageRollup
+from analytics.models import UsageRollup
 from analytics.schedule import JOBS, ensure_after_migrate, schedule_ensure
-from analytics.services import budgets_check, providers_judge
+from analytics.selectors.sums import dirty_hours
+from analytics.services.providers import providers_judge
 from providers import tasks as provider_tasks
 from providers.health_checks import checks_thin
 from providers.models import Health, Provider, ProviderCheck
 from routerplatform.celery import app
 from tests.factories import (
     NOON,
-    BudgetFactory,
     ProviderCheckFactory,
     ProviderFactory,
     UsageRecordFactory,
-    VirtualKeyFactory,
+    mark_day,
+    mark_hour,
 )
 
 pytestmark = pytest.mark.django_db
@@ -35,9 +35,11 @@ TASKS: dict[str, Any] = {
     "judge": tasks.judge_providers,
     "adopt": tasks.adopt_journals,
     "rollups": tasks.refresh_rollups,
-    "budgets": tasks.check_budgets,
+    "alerts": tasks.evaluate_alerts,
+    "messages": tasks.deliver_alerts,
     "verify": tasks.verify_ledger,
     "thin": tasks.thin_checks,
+    "expire": tasks.expire_answers,
     "probe": provider_tasks.check_providers,
 }
 
@@ -72,7 +74,7 @@ def test_a_message_that_no_task_fits_is_not_taken_for_one() -> None:
 def test_dirty_days_are_recomputed_once_and_a_second_run_finds_none() -> None:
     for days in (0, 1, 40):
         record = UsageRecordFactory(at=NOON - timedelta(days=days))
-        DirtyDay.objects.create(day=record.started_at.date())
+        mark_hour(record.started_at)
     assert tasks.refresh_rollups() == 3
     assert tasks.refresh_rollups() == 0
     assert UsageRollup.objects.count() == 3
@@ -80,65 +82,13 @@ def test_dirty_days_are_recomputed_once_and_a_second_run_finds_none() -> None:
 
 def test_a_dirty_day_without_records_loses_its_rollup_and_its_mark() -> None:
     record = UsageRecordFactory()
-    DirtyDay.objects.create(day=NOON.date())
+    mark_day(NOON.date())
     tasks.refresh_rollups()
     type(record).objects.all().delete()
-    DirtyDay.objects.create(day=NOON.date())
+    mark_day(NOON.date())
     assert tasks.refresh_rollups() == 1
     assert not UsageRollup.objects.exists()
-    assert not DirtyDay.objects.exists()
-
-
-# --- budgets ------------------------------------------------------------------------------------------------------
-
-
-def spent(usd: str, **fields: Any) -> Any:
-    record = UsageRecordFactory(cost_nano=int(Decimal(usd) * 10**9), **fields)
-    DirtyDay.objects.get_or_create(day=record.started_at.date())
-    return record
-
-
-def test_an_alert_opens_once_however_often_the_task_runs(caplog: pytest.LogCaptureFixture) -> None:
-    record = spent("81", at=timezone.now())
-    BudgetFactory(team=record.team, max_budget=Decimal(100))
-    with caplog.at_level(logging.WARNING):
-        assert [tasks.check_budgets() for _ in range(3)] == [2, 0, 0]
-    assert sorted(BudgetAlert.objects.values_list("threshold", flat=True)) == [50, 80]
-    assert len([line for line in caplog.records if "has reached" in line.getMessage()]) == 2
-
-
-def test_a_lowered_budget_opens_what_it_has_passed_by_now() -> None:
-    record = spent("10")
-    budget = BudgetFactory(team=record.team, max_budget=Decimal(100))
-    assert budgets_check(now=NOON) == []
-    budget.max_budget = Decimal(20)
-    budget.save()
-    assert [alert.threshold for alert in budgets_check(now=NOON)] == [50]
-
-
-def test_a_budget_that_is_off_and_one_of_another_team_open_nothing() -> None:
-    record = spent("500")
-    BudgetFactory(team=record.team, max_budget=Decimal(1), is_active=False)
-    BudgetFactory(max_budget=Decimal(1))
-    assert budgets_check(now=NOON) == []
-
-
-def test_requests_of_unknown_price_open_no_alert() -> None:
-    key = VirtualKeyFactory()
-    UsageRecordFactory(key=key, cost_nano=None)
-    DirtyDay.objects.create(day=NOON.date())
-    BudgetFactory(team=key.team, max_budget=Decimal("0.01"))
-    assert budgets_check(now=NOON) == []
-
-
-def test_a_new_month_opens_its_own_alerts_and_keeps_the_old_ones() -> None:
-    key = VirtualKeyFactory()
-    BudgetFactory(team=key.team, max_budget=Decimal(10), budget_duration=BudgetDuration.MONTH)
-    for now in (NOON, NOON + timedelta(days=31)):
-        spent("5", key=key, at=now)
-        assert [alert.threshold for alert in budgets_check(now=now)] == [50]
-    starts = BudgetAlert.objects.order_by("window_start").values_list("window_start", flat=True)
-    assert [f"{start:%Y-%m-%d}" for start in starts] == ["2026-03-01", "2026-04-01"]
+    assert not dirty_hours()
 
 
 # --- providers ----------------------------------------------------------------------------------------------------

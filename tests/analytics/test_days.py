@@ -1,15 +1,10 @@
 """Days, windows, thresholds, percentiles and shares: pure rules."""
 
 from datetime import UTC, date, datetime
-from itertools import pairwise
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from analytics.domain.alerts import thresholds_passed, window_end, window_start
-from analytics.domain.rollup import DayRange, Sums, percentile, stretches
+from analytics.domain.rollup import DayRange, Sums, percentile
 from analytics.domain.series import shares
 
 MARCH_1, MARCH_2, MARCH_3 = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
@@ -31,14 +26,6 @@ def test_a_range_goes_from_midnight_to_midnight_utc() -> None:
 
     assert (days.begins_at, days.ends_before) == (midnight(2026, 3, 1), midnight(2026, 3, 3))
     assert days.days() == [MARCH_1, MARCH_2]
-
-
-@given(st.sets(st.dates(date(2026, 1, 1), date(2026, 2, 1))))
-def test_stretches_cover_exactly_their_days_and_none_touches_the_next(days: set[date]) -> None:
-    found = stretches(days)
-
-    assert [day for one in found for day in one.days()] == sorted(days)
-    assert all((after.first - before.last).days > 1 for before, after in pairwise(found))
 
 
 @pytest.mark.parametrize(
@@ -63,32 +50,6 @@ def test_sums_add_up_field_by_field_and_tokens_are_all_four_buckets() -> None:
         cache_creation_input_tokens=300,
         output_tokens=4000,
     )
-
-
-@pytest.mark.parametrize(
-    ("duration", "start", "end"),
-    [
-        ("1d", midnight(2026, 12, 31), midnight(2027, 1, 1)),
-        ("1mo", midnight(2026, 12, 1), midnight(2027, 1, 1)),
-        ("total", midnight(2026, 2, 27), None),
-    ],
-)
-def test_a_window_is_a_utc_day_a_calendar_month_or_everything(duration: str, start: datetime, end: Any) -> None:
-    assert window_start(duration, created_at=CREATED, now=NEW_YEARS_EVE) == start
-    assert window_end(duration, now=NEW_YEARS_EVE) == end
-
-
-def test_a_month_ends_where_the_next_begins() -> None:
-    assert window_end("1mo", now=midnight(2026, 2, 1)) == midnight(2026, 3, 1)
-    assert window_end("1mo", now=midnight(2026, 11, 30)) == midnight(2026, 12, 1)
-
-
-@pytest.mark.parametrize(
-    ("spent", "expected"),
-    [(0, ()), (499, ()), (500, (50,)), (799, (50,)), (800, (50, 80)), (999, (50, 80)), (4000, (50, 80, 100))],
-)
-def test_a_threshold_is_passed_when_it_is_reached(spent: int, expected: tuple[int, ...]) -> None:
-    assert thresholds_passed(spent_nano=spent, limit_nano=1000) == expected
 
 
 def test_shares_are_parts_of_the_cost_and_nothing_is_a_share_of_nothing() -> None:

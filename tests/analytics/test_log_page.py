@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from analytics.models import DirtyDay, UsageRecord, UsageSource, UsageState
+from analytics.models import UsageRecord, UsageSource, UsageState
 from analytics.request_page import CSV_FIELDS, all_records, position_of, position_text
 from analytics.selectors import RequestFilters
 from routing.models import VirtualKey
@@ -193,7 +193,7 @@ def test_newer_leads_back_page_by_page_and_ends_at_a_whole_page_of_the_latest(
 def test_filters_offer_a_member_only_the_names_of_own_teams(client: Client, key: VirtualKey) -> None:
     person = make.UserFactory()
     make.MembershipFactory(team=key.team, user=person)
-    DirtyDay.objects.create(day=DAY.date())
+    make.mark_day(DAY.date())
     make.UsageRecordFactory(key=key, **FIELDS)
     make.UsageRecordFactory(at=DAY, persona="merger", policy="merger", provider="merger", model="merger")
     make.PersonaFactory(slug="layoffs")

@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from analytics.domain.alerts import thresholds_passed, window_end, window_start
+from analytics.domain.budgets import span_of
 from analytics.domain.rollup import DayRange
-from analytics.models import BudgetDuration, DirtyDay
+from analytics.models import BudgetDuration
 from analytics.periods import LONGEST_DAYS, PRESETS, period_of, preset
 from analytics.selectors import budgets_with_spend
-from tests.factories import BudgetFactory, UsageRecordFactory, VirtualKeyFactory
+from tests.factories import BudgetFactory, UsageRecordFactory, VirtualKeyFactory, mark_hour
 
 CREATED = datetime(2024, 1, 31, 15, 30, tzinfo=UTC)
 
@@ -100,23 +100,15 @@ def test_the_days_before_touch_and_are_as_many(first: date, last: date, before: 
 def test_a_budgets_window_is_whole_and_has_no_gap(
     duration: str, now: datetime, begins: date, ends: date | None
 ) -> None:
-    start = window_start(duration, created_at=CREATED, now=now)
-    end = window_end(duration, now=now)
-    assert (start.date(), end.date() if end else None) == (begins, ends)
-    assert (start.hour, start.minute, start.tzinfo) == (0, 0, UTC)
+    span = span_of(duration, time_zone="UTC", created_at=CREATED, now=now)
+    end = span.ends_before
+    assert (span.starts_at.date(), end.date() if end else None) == (begins, ends)
+    assert span.starts_at == datetime(begins.year, begins.month, begins.day, tzinfo=UTC)
+    assert span.contains(now)
     if end:
-        assert start <= now < end
-        assert window_start(duration, created_at=CREATED, now=end) == end
-        assert window_start(duration, created_at=CREATED, now=end - timedelta(microseconds=1)) == start
-
-
-@pytest.mark.parametrize(
-    ("spent", "passed"),
-    [(0, ()), (49_999_999, ()), (50_000_000, (50,)), (79_999_999, (50,)), (80_000_000, (50, 80)),
-     (99_999_999, (50, 80)), (100_000_000, (50, 80, 100)), (10**18, (50, 80, 100))],
-)  # fmt: skip
-def test_a_threshold_is_passed_to_the_nano_dollar(spent: int, passed: tuple[int, ...]) -> None:
-    assert thresholds_passed(spent_nano=spent, limit_nano=100_000_000) == passed
+        assert not span.contains(end)
+        assert span_of(duration, time_zone="UTC", created_at=CREATED, now=end).starts_at == end
+        assert span_of(duration, time_zone="UTC", created_at=CREATED, now=end - timedelta(microseconds=1)) == span
 
 
 @pytest.mark.django_db
@@ -145,7 +137,7 @@ def test_a_budget_counts_the_requests_that_came_in_within_its_window(
     ]
     for number, at in enumerate(moments):
         UsageRecordFactory(key=key, at=at, cost_nano=2**number * 10**9)
-        DirtyDay.objects.get_or_create(day=at.date())
+        mark_hour(at)
     BudgetFactory(team=key.team, budget_duration=duration, max_budget=Decimal(100), created_at=CREATED)
     [state] = budgets_with_spend(team_ids=None, now=now)
     assert state.spent_nano == spent * 10**9

@@ -8,7 +8,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from analytics.models import UsageState
 from analytics.selectors import provider_states
-from analytics.services import providers_judge
+from analytics.services.providers import providers_judge
+from analytics.services.rollups import rollups_refresh
 from providers.models import ProviderCheck
 from tests.factories import (
     NOON,
@@ -17,6 +18,7 @@ from tests.factories import (
     ProviderFactory,
     ProviderKeyFactory,
     UsageRecordFactory,
+    mark_day,
 )
 
 MINUTE = timedelta(minutes=1)
@@ -55,12 +57,18 @@ def test_traffic_is_that_of_the_last_24_hours() -> None:
     for latency_ms in (100, 200, 300):
         UsageRecordFactory.create(at=NOON - MINUTE, latency_ms=latency_ms)
     UsageRecordFactory.create(at=NOON, state=UsageState.RELEASED, error_code="upstream_failed", latency_ms=9000)
-    UsageRecordFactory.create(at=NOON - timedelta(hours=25))
+    for hours in (23, 25):
+        UsageRecordFactory.create(at=NOON - timedelta(hours=hours), latency_ms=200)
+    mark_day(NOON.date())
+    mark_day((NOON - timedelta(hours=24)).date())
 
-    [state] = provider_states(now=NOON)
+    [from_records] = provider_states(now=NOON)
+    rollups_refresh()
+    [from_rollups] = provider_states(now=NOON)
 
-    assert (state.requests_24h, state.errors_24h, state.p50_ms) == (4, 1, 200)
-    assert state.p95_ms == pytest.approx(290)
+    assert (from_records.requests_24h, from_records.errors_24h, from_records.p50_ms) == (5, 1, 200)
+    assert from_records.p95_ms == pytest.approx(285)
+    assert from_rollups == from_records
 
 
 def test_the_strip_has_the_last_90_checks_oldest_first() -> None:
@@ -82,7 +90,7 @@ def test_the_number_of_queries_is_the_same_for_any_number_of_providers(
         ProviderCheckFactory.create(provider=provider, checked_at=NOON)
         UsageRecordFactory.create(provider=provider.name)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(8):
         assert len(provider_states(now=NOON)) == 4
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from analytics.models import DirtyDay, UsageRecord, UsageState
+from analytics.models import UsageRecord, UsageState
 from analytics.selectors import RequestFilters, names_used, request_detail, requests_page
-from analytics.services import rollup_recompute
-from tests.factories import NOON, UsageRecordFactory, VirtualKeyFactory
+from analytics.services.rollups import rollup_rebuild
+from tests.factories import NOON, UsageRecordFactory, VirtualKeyFactory, mark_day
 
 EVERYTHING = RequestFilters()
 MINUTE = timedelta(minutes=1)
@@ -85,9 +85,9 @@ def test_names_are_those_of_a_teams_own_requests_whether_added_up_or_not() -> No
     old = UsageRecordFactory.create(at=NOON - timedelta(days=1), persona="analyst", provider="groq", model="old")
     new = UsageRecordFactory.create(key=old.key, at=NOON, persona="", policy="cheap", provider="groq", model="new")
     UsageRecordFactory.create(at=NOON, persona="secret", policy="secret", provider="secret", model="secret")
-    DirtyDay.objects.create(day=day - timedelta(days=1))
-    rollup_recompute(day=day - timedelta(days=1))
-    DirtyDay.objects.create(day=day)
+    mark_day(day - timedelta(days=1))
+    rollup_rebuild(day=day - timedelta(days=1))
+    mark_day(day)
 
     names = names_used(team_ids=[new.team_id])
 

@@ -1,6 +1,7 @@
 """The page of one request: attempts, reasons, the bill, and what is said when something is missing."""
 
 from datetime import timedelta
+from decimal import Decimal
 from html import unescape
 from typing import Any
 
@@ -8,8 +9,15 @@ import pytest
 from django.test import Client
 
 from analytics.models import UsageRecord, UsageSource, UsageState
-from analytics.request_page import attempt_bars, bill, candidates, playground_href
-from tests.factories import NOON, MembershipFactory, PriceFactory, UsageRecordFactory
+from analytics.request_page import attempt_bars, bill, budget_part, candidates, playground_href
+from tests.factories import (
+    NOON,
+    BudgetWindowFactory,
+    MembershipFactory,
+    PriceFactory,
+    UsageRecordFactory,
+    UserFactory,
+)
 
 RATES = {"input": 10**9, "output": 2 * 10**9, "cache_read": 10**8, "cache_write": None, "per_request": 0}
 
@@ -168,3 +176,32 @@ def test_a_record_of_long_ago_keeps_the_names_of_its_time(client: Client) -> Non
 )  # fmt: skip
 def test_the_playground_opens_with_what_was_asked_for(fields: dict[str, str], slug: str, href: str) -> None:
     assert playground_href(record(**fields), slug) == href
+
+
+@pytest.mark.django_db
+def test_the_page_says_what_budgets_did_to_the_request(client: Client) -> None:
+    paid = BudgetWindowFactory(budget__mode="strict", budget__max_budget=Decimal("5.00"))
+    shadow = BudgetWindowFactory(budget__mode="shadow")
+    row = UsageRecordFactory(
+        charges={str(paid.pk): 1_250_000},
+        budget={"hold_nano": 9_000_000, "max_tokens": 812, "would_refuse": [shadow.pk]},
+    )
+    part = budget_part(row)
+    assert part is not None
+    assert (part.hold_nano, part.max_tokens) == (9_000_000, 812)
+    assert {(share.budget.pk, share.charged_nano, share.would_refuse) for share in part.shares} == {
+        (paid.budget_id, 1_250_000, False),
+        (shadow.budget_id, 0, True),
+    }
+    client.force_login(UserFactory(is_staff=True, is_superuser=True))
+    text = text_of(client, row)
+    for said in (f"{paid.budget}", "$0.00125", "would have refused it", "$0.009", "812 tokens"):
+        assert said in text
+
+
+@pytest.mark.django_db
+def test_without_a_budget_the_page_does_not_speak_of_one(client: Client) -> None:
+    row = UsageRecordFactory(charges=None, budget=None)
+    assert budget_part(row) is None
+    client.force_login(UserFactory(is_staff=True, is_superuser=True))
+    assert "Held at most" not in text_of(client, row)

@@ -24,15 +24,15 @@ def test_migrating_adds_the_jobs() -> None:
     call_command("migrate", verbosity=0)
 
     assert set(PeriodicTask.objects.values_list("name", flat=True)) >= {job.name for job in JOBS}
-    task = PeriodicTask.objects.get(name="Check budgets")
-    assert (task.task, task.schedule.run_every) == ("analytics.tasks.check_budgets", timedelta(minutes=5))
+    task = PeriodicTask.objects.get(name="Evaluate alerts")
+    assert (task.task, task.schedule.run_every) == ("analytics.tasks.evaluate_alerts", timedelta(minutes=1))
 
 
 def test_doing_it_again_adds_nothing_and_keeps_what_was_changed() -> None:
     schedule_ensure()
     hourly = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.HOURS)
     PeriodicTask.objects.filter(name="Check providers").update(interval=hourly, enabled=False)
-    PeriodicTask.objects.filter(name="Check budgets").delete()
+    PeriodicTask.objects.filter(name="Evaluate alerts").delete()
 
     assert schedule_ensure() == 1
     changed = PeriodicTask.objects.get(name="Check providers")

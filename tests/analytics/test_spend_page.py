@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from analytics.domain.rollup import DayRange
 from analytics.domain.series import SpendShare, Totals
-from analytics.models import DirtyDay, UsageState
+from analytics.models import UsageState
 from analytics.periods import Period
-from analytics.services import rollup_recompute
+from analytics.services.rollups import rollup_rebuild
 from analytics.sight import Sight
 from analytics.spend_page import SORTS, changes, day_chart, dimension_of, lines, sort_of
 from routing.models import Team, VirtualKey
@@ -27,7 +27,7 @@ SPEND = "/dashboards/"
 
 def used(key: VirtualKey, **fields: Any) -> Any:
     at = fields.pop("at", timezone.now() - timedelta(seconds=1))
-    DirtyDay.objects.get_or_create(day=at.date())
+    make.mark_hour(at)
     return make.UsageRecordFactory(key=key, at=at, **fields)
 
 
@@ -65,7 +65,7 @@ def share(value: int | str, **sums: int) -> SpendShare:
 def test_a_leap_day_is_a_day_of_its_own(admin_client: Client, at: datetime, inside: bool, is_rolled_up: bool) -> None:
     used(key_of("Search"), at=at, cost_nano=3_000_000_000)
     if is_rolled_up:
-        rollup_recompute(day=at.date())
+        rollup_rebuild(day=at.date())
     query = {"range": "custom", "from": "2024-02-29", "to": "2024-02-29"}
     assert ("$3.00" in text_of(admin_client.get(SPEND, query))) is inside
     exported = rows_of(admin_client.get(SPEND, query | {"format": "csv"}))
@@ -301,7 +301,7 @@ def test_only_budgets_of_teams_that_one_may_see_are_shown(client: Client) -> Non
         used(key)
     client.force_login(make.MembershipFactory(team=mine.team).user)
     response: Any = client.get(SPEND)
-    assert [state.budget.team.name for state in response.context["budgets"]] == ["Mine"]
+    assert [line.state.budget.team.name for line in response.context["budgets"]] == ["Mine"]
     assert other.team.slug not in text_of(response)
 
 

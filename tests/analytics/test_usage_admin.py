@@ -1,22 +1,16 @@
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.test import Client
-from django.utils import timezone
 
-from analytics.models import Budget, BudgetAlert, UsageRecord
+from analytics.models import UsageRecord
 from providers.admin.pages import change_url, list_url
 from tests.admin_pages import page_of
 from tests.factories import (
-    BudgetAlertFactory,
-    BudgetFactory,
-    DirtyDayFactory,
     ProviderFactory,
     UsageRecordFactory,
-    UserFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -88,35 +82,3 @@ def test_the_list_reads_neither_the_decision_nor_the_number_of_all_rows(
     assert len(on_records) == 1
     assert "COUNT" not in on_records[0]
     assert '"decision"' not in on_records[0]
-
-
-def test_a_budget_shows_what_was_spent_of_it(admin_client: Client) -> None:
-    record = UsageRecordFactory(at=timezone.now(), cost_nano=83_000_000_000)
-    DirtyDayFactory(day=record.started_at.date())
-    budget = BudgetFactory(team=record.team)
-    for url in (list_url(Budget), change_url(budget)):
-        text = admin_client.get(url).content.decode()
-        assert "$83.00 of $100.00 (83.0\N{NO-BREAK SPACE}%)" in text
-        assert 'class="bar-warn"' in text
-
-
-def test_alerts_are_acknowledged_once(admin_client: Client) -> None:
-    alert = BudgetAlertFactory()
-    chosen = {"action": "acknowledge", "_selected_action": [alert.pk]}
-    assert "1 acknowledged." in admin_client.post(list_url(BudgetAlert), chosen, follow=True).content.decode()
-    alert.refresh_from_db()
-    first = alert.acknowledged_at
-    assert timezone.now() - first < timedelta(minutes=1)
-    assert "0 acknowledged." in admin_client.post(list_url(BudgetAlert), chosen, follow=True).content.decode()
-    alert.refresh_from_db()
-    assert alert.acknowledged_at == first
-
-
-def test_who_may_only_look_acknowledges_nothing(client: Client) -> None:
-    staff = UserFactory(is_staff=True)
-    staff.user_permissions.add(Permission.objects.get(codename="view_budgetalert"))
-    client.force_login(staff)
-    alert = BudgetAlertFactory()
-    client.post(list_url(BudgetAlert), {"action": "acknowledge", "_selected_action": [alert.pk]})
-    alert.refresh_from_db()
-    assert alert.acknowledged_at is None

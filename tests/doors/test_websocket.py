@@ -9,10 +9,14 @@ from typing import Any
 import aiohttp
 import pytest
 from asgiref.sync import sync_to_async
+from pytest_django import Settings
 
 from routerplatform.gateway.page_tokens import PageTokens
-from routing.models import VirtualKey
+from routing.models import Team, VirtualKey
+from tests import gateway as configure
+from tests.factories import key_text_of
 from tests.gateway import HELLO, Gateway, records
+from tests.gateway_path.changes import changed
 from tests.upstreams.scripted import Upstream, frames, hang, openai_events, openai_stream, status
 
 
@@ -195,3 +199,64 @@ async def test_an_idle_socket_stays_open(gateway: Gateway) -> None:
         await asyncio.sleep(7)
         await socket.send(type="ping")
         assert (await socket.next())["type"] == "pong"
+
+
+# --- how many, and how long ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_sockets(settings: Settings) -> None:
+    settings.WEBSOCKET_MAX_SOCKETS = 3
+    settings.WEBSOCKET_MAX_SOCKETS_PER_KEY = 2
+
+
+async def closed_with(socket: Socket) -> int | None:
+    """The code that the gateway closes a socket with."""
+    while (await asyncio.wait_for(socket.socket.receive(), timeout=3)).type is aiohttp.WSMsgType.TEXT:
+        pass
+    return socket.socket.close_code
+
+
+@pytest.mark.usefixtures("few_sockets")
+async def test_a_key_may_have_so_many_sockets_and_may_open_another_when_one_is_closed(gateway: Gateway) -> None:
+    async with signed_in(gateway), connected(gateway) as other:
+        async with signed_in(gateway):
+            await other.send(type="auth", token=gateway.key)
+            assert await closed_with(other) == 4429
+        await asyncio.sleep(0.1)
+        async with signed_in(gateway) as third:
+            await third.send(type="ping")
+            assert (await third.next())["type"] == "pong"
+
+
+@pytest.mark.usefixtures("few_sockets")
+async def test_a_gateway_may_have_so_many_sockets_signed_in_or_not(gateway: Gateway) -> None:
+    async with connected(gateway), connected(gateway), connected(gateway):
+        await asyncio.sleep(0.1)
+        async with connected(gateway) as one_more:
+            assert await closed_with(one_more) == 4429
+    await asyncio.sleep(0.1)
+    async with signed_in(gateway):
+        pass
+
+
+@pytest.mark.usefixtures("few_sockets")
+async def test_a_socket_that_changes_its_key_gives_the_first_one_back(gateway: Gateway) -> None:
+    await changed(gateway, lambda: configure.key(2, Team.objects.get()))
+    async with signed_in(gateway) as first, signed_in(gateway):
+        await first.send(type="auth", token=gateway.key)
+        assert (await first.next())["type"] == "ready", "the same key again is not a second socket"
+        await first.send(type="auth", token=key_text_of(2))
+        assert (await first.next())["type"] == "ready"
+        async with signed_in(gateway):
+            pass
+
+
+async def test_before_signing_in_a_message_is_short(gateway: Gateway) -> None:
+    async with connected(gateway) as socket:
+        await socket.send(type="auth", token="x" * 4096)
+        assert "4,096 characters" in (await socket.next())["message"]
+        await socket.send(type="auth", token=gateway.key)
+        assert (await socket.next())["type"] == "ready"
+        await socket.send(type="chat", id="1", model="swift", messages=[{"role": "user", "content": "x" * 5000}])
+        assert (await socket.until("done", "error"))[-1]["type"] == "done"

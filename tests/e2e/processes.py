@@ -207,8 +207,16 @@ class DemoProvider(Process):
 class GatewayProcess(Process):
     """One gateway, started as in production; `server` is uvicorn or daphne."""
 
-    def __init__(self, env: Mapping[str, str], folder: Path, *, server: str = "uvicorn", grace_s: int = 10) -> None:
-        self.port = free_port()
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        folder: Path,
+        *,
+        server: str = "uvicorn",
+        grace_s: int = 10,
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         application = "routerplatform.asgi:application"
         options = {

@@ -148,31 +148,3 @@ async def test_every_answer_and_every_bill_has_one_right_record_after_a_kill_and
         print(f"{len(crowd.answered)} answers, {len(bills)} bills, all on record {seconds:.2f} s after the restart")
     wait_until(lambda: len(platform.journal_files()) == 1, within_s=2, what="only the living gateway's journal")
     assert not (platform.journal / "rejected").exists()
-
-
-@pytest.mark.torture
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("durability", ["disk", "process", "database"])
-async def test_the_books_are_right_after_twenty_kills_some_of_them_during_the_recovery(
-    durability: str, platform: Platform, demo_provider: DemoProvider, session: aiohttp.ClientSession
-) -> None:
-    rng = random.Random()
-    known: set[str] = set()
-    for _ in range(20):
-        gateway = platform.gateway(JOURNAL_DURABILITY=durability)
-        crowd = Crowd(Gateway(gateway.url, session, platform.key), rng)
-        bills = await killed_among_answers(
-            gateway, demo_provider, crowd, answers=rng.randint(1, 150), then_s=rng.uniform(0, 0.1)
-        )
-        if rng.random() < 0.5:
-            hasty = platform.start(JOURNAL_DURABILITY=durability)
-            wait_until(lambda hasty=hasty: hasty.probe("/health/live"), within_s=30, what="a start")  # type: ignore[misc]
-            await asyncio.sleep(rng.uniform(0, 0.2))
-            hasty.kill()
-        recovered = platform.gateway(JOURNAL_DURABILITY=durability)
-        seconds_until_on_record(platform, crowd, bills)
-        records = {key: record for key, record in platform.database.records().items() if key not in known}
-        known |= records.keys()
-        check_books(records, bills, crowd)
-        recovered.stop()
-    assert platform.journal_files() == set()

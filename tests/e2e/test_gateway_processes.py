@@ -5,22 +5,20 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
 import psycopg
 import pytest
 
-from routerplatform.embedded import EmbeddedError, Service, running, start_postgres, start_valkey
+from routerplatform.embedded import EmbeddedError, Service, running, start_valkey
 from tests.e2e.admin_person import AdminPerson
-from tests.e2e.processes import Database, DemoProvider, GatewayProcess, Installation, Platform, wait_until
+from tests.e2e.processes import Database, DemoProvider, GatewayProcess, Platform, wait_until
 from tests.gateway import Gateway, Reply
 
 pytestmark = pytest.mark.e2e
@@ -327,77 +325,6 @@ async def test_a_gateway_that_starts_without_its_database_gets_ready_when_it_com
         assert process.probe("/health/live") == 200
     seconds = wait_until(lambda: process.probe() == 200, within_s=5, what="ready")
     print(f"ready {seconds:.2f} s after the database")
-
-
-@pytest.fixture
-def postgres() -> Iterator[Service]:
-    """A PostgreSQL of the test's own, in a folder that its user may enter."""
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        try:
-            service = start_postgres(Path(folder) / "postgres")
-        except EmbeddedError as error:
-            pytest.skip(str(error))
-        with running(service):
-            with psycopg.connect(service.url, autocommit=True) as connection:
-                connection.execute("ALTER ROLE router SET synchronous_commit TO on")  # or a crash undoes commits
-            yield service
-
-
-@pytest.mark.torture
-@pytest.mark.timeout(300)
-async def test_nothing_is_lost_when_the_server_of_the_database_freezes_and_crashes_under_load(
-    postgres: Service,
-    tmp_path: Path,
-    demo_provider: DemoProvider,
-    session: aiohttp.ClientSession,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", postgres.url)
-    installation = Installation.make(Database.create(tmp_path), tmp_path, demo_provider)
-    with closing(Platform.make(installation, tmp_path)) as platform:
-        process = platform.gateway()
-        caller = Gateway(process.url, session, platform.key)
-        replies: list[Reply] = []
-        for _ in range(3):
-            with frozen(postgres.process.pid, *children_of(postgres.process.pid)):
-                replies += await chats_for(caller, seconds=3)
-                assert process.probe() == 200
-            replies += await chats_for(caller, seconds=1)
-            crash(postgres)
-            replies += await chats_for(caller, seconds=3)
-            assert process.probe() == 200
-            start_again(postgres)
-            replies += await chats_for(caller, seconds=1)
-        assert all_answered(replies)
-        wait_until(lambda: ids(replies) <= platform.database.records().keys(), within_s=10, what="all records")
-        assert len(platform.database.records()) == len(replies)
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def crash(service: Service) -> None:
-    """`kill -9` the server; return when its children have noticed."""
-    children = children_of(service.process.pid)
-    service.process.kill()
-    service.process.wait()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), within_s=20, what="all are gone")
-
-
-def start_again(service: Service) -> None:
-    """The same server on the same files, as the user that owns them."""
-    arguments = service.process.args
-    assert isinstance(arguments, list)
-    data = Path(str(arguments[arguments.index("-D") + 1]))
-    (data / "postmaster.pid").unlink()  # it would tell that the dead server is ready
-    owner = data.stat()
-    service.process = subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-        start_new_session=True, user=owner.st_uid, group=owner.st_gid, extra_groups=[],
-    )  # fmt: skip
-    service.wait()
 
 
 # --- another server -------------------------------------------------------------------------------------------------

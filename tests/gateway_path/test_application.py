@@ -186,17 +186,24 @@ async def test_a_caller_who_hangs_up_while_sending_is_nobodys_fault(
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
-async def test_a_method_that_is_none_is_a_404_in_openais_shape(gateway: Gateway, method: str) -> None:
+async def test_another_method_is_a_405_in_openais_shape_that_names_the_right_one(gateway: Gateway, method: str) -> None:
     async with gateway.session.request(method, gateway.url + CHAT, headers=gateway.headers()) as response:
-        assert response.status == 404
-        assert (await response.json())["error"]["message"] == f"Unknown request: {method} {CHAT}."
+        assert (response.status, response.headers["allow"]) == (405, "POST")
+        error = (await response.json())["error"]
+        assert (error["code"], error["message"]) == ("method_not_allowed", f"{method} is not possible here, only POST.")
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/swift"])
+async def test_lists_are_only_read(gateway: Gateway, path: str) -> None:
+    reply = await gateway.post(path, {})
+    assert (reply.status, reply.headers["allow"], reply.error["code"]) == (405, "GET", "method_not_allowed")
 
 
 async def test_a_head_request_gets_no_body_and_leaves_the_connection_usable(gateway: Gateway) -> None:
     async with connection_to(gateway) as (reader, writer):
         writer.write(request_bytes(gateway, "HEAD", "/v1/models"))
         head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout=5)).decode()
-        assert head.startswith("HTTP/1.1 404 ")
+        assert head.startswith("HTTP/1.1 405 ")
         writer.write(request_bytes(gateway, "GET", "/v1/models"))
         status, body = await next_reply(reader)
     assert (status, json.loads(body)["object"]) == (200, "list")

@@ -15,6 +15,7 @@ from providers.domain.types import (
     FinishReason,
     Frame,
     Price,
+    PromptDefaults,
     StreamEvent,
     TextDelta,
     Usage,
@@ -26,18 +27,18 @@ from tests.analytics.ledger.samples import opened
 from tests.routing.domain.build import DOLLAR, deployment, request
 
 BODY = b'{"model":"swift","messages":[{"role":"user","content":"Hello"}]}'
-PROMPT, BOUND = estimate_tokens(BODY), len(BODY)
+PROMPT, BOUND = estimate_tokens(BODY), len(BODY) + 100  # what vendors may add
 HALF_KNOWN = Price(id=2, input=None, output=2_000_000_000)
 USAGE = Usage(input_tokens=12, output_tokens=5)
 SAID: list[StreamEvent] = [TextDelta("Hello"), Finished(FinishReason.STOP)]
 
 
 def tally() -> Tally:
-    return Tally(request(), began=1.0)
+    return Tally(request(), 1.0, BOUND)
 
 
 def begin(running: Tally, price: Price | None = DOLLAR) -> None:
-    running.begin(deployment(1, "swift", price=price), None, BODY)
+    running.begin(deployment(1, "swift", price=price), "swift", None, BODY)
 
 
 def see(running: Tally, *events: StreamEvent) -> None:
@@ -53,20 +54,41 @@ def on_record(running: Tally, ending: Ending) -> UsageEntry:
     ("options", "persona", "most"),
     [
         ({"max_tokens": 10}, 4_096, 10),
-        ({}, 4_096, 4_096),
-        ({}, None, 1_000),  # what the model can write at most
+        ({}, 4_096, 1_000),  # what the model can write at most
+        ({}, 400, 400),
+        ({}, None, 1_000),
         ({"max_tokens": 10, "choices": 5}, None, 50),
-        ({"max_tokens": 2**31 - 1, "choices": 128}, None, 2**31 - 1),
+        ({"max_tokens": 2**31 - 1, "choices": 128}, None, 128_000),
     ],
 )
 def test_the_bound_of_an_attempt_knows_the_personas_limit_and_every_choice(
     options: dict[str, int], persona: int | None, most: int
 ) -> None:
-    running = Tally(request(**options), began=1.0, default_max_tokens=persona)
+    asked = request(**options)
+    running = Tally.of(asked, PromptDefaults(max_tokens=persona), began=1.0)
     begin(running)
-    bound = running.bound("1")
+    bound = running.dispatch("1", running.longest_answer(running.target))
     assert bound.output_tokens_bound == most
-    assert bound.bound_nano == BOUND * 1_000 + most * 2_000
+    assert bound.bound_nano == running.input_bound * 1_000 + most * 2_000
+    assert bound.input_tokens_bound == running.input_bound >= asked.input_tokens_bound
+
+
+def test_the_bound_of_the_prompt_knows_the_personas_words_in_bytes() -> None:
+    bounds = [
+        Tally.of(request(), PromptDefaults(system_prompt=words), 1.0).input_bound for words in ("", "abc", "日本")
+    ]
+    assert [bound - bounds[0] for bound in bounds] == [0, 3, 6]
+
+
+def test_money_is_turned_into_the_longest_answer_that_it_pays_for_with_every_choice() -> None:
+    running = Tally(request(choices=3), 1.0, BOUND)
+    target = deployment(1, "swift", price=DOLLAR)
+    for tokens in (1, 7, 500):
+        enough = running.bound_of(target, tokens)
+        assert enough == BOUND * 1_000 + 3 * tokens * 2_000
+        assert running.longest_for(target, enough) == tokens
+        assert running.longest_for(target, enough - 1) == tokens - 1
+    assert running.longest_for(target, 0) == running.longest_for(deployment(1, "swift", price=None), 10**9) == 0
 
 
 def test_a_caller_who_leaves_at_the_last_word_is_charged_by_the_vendors_final_count() -> None:

@@ -14,7 +14,7 @@ from providers.catalogue import Catalogue, CatalogueEntry, read_catalogue
 from providers.catalogue_services import catalogue_load
 from providers.domain.types import Capability
 from providers.models import CatalogueModel, Deployment, ModelStatus, Price, PriceSource
-from providers.prices_source import EPOCH, DatedRates, PriceList, Rates, listed_prices
+from providers.prices_source import EPOCH, DatedTerms, PriceList, Rates, Terms, listed_prices
 from providers.registry import PROVIDER_KINDS
 from providers.selectors import active_deployments
 from routing.selectors import config_revision
@@ -50,7 +50,7 @@ def catalogue(*entries: CatalogueEntry) -> Catalogue:
 
 def prices(*dated: tuple[datetime, Rates]) -> PriceList:
     """A price list that asks the same for every model."""
-    return lambda prices_id, model: [DatedRates(start, rates) for start, rates in dated]
+    return lambda prices_id, model: [DatedTerms(start, Terms(rates)) for start, rates in dated]
 
 
 NO_PRICES = prices()
@@ -128,23 +128,53 @@ def test_a_slip_in_the_catalogue_is_named(text: str, complaint: str) -> None:
 
 def test_listed_prices_are_dated_where_the_list_knows_dates() -> None:
     assert listed_prices("google", "gemini-4-argon") == [
-        DatedRates(EPOCH, Rates(Decimal(2), Decimal(10), Decimal("0.1"))),
-        DatedRates(DECEMBER, Rates(Decimal(4), Decimal(20), Decimal("0.2"))),
+        DatedTerms(EPOCH, Terms(Rates(Decimal(2), Decimal(10), Decimal("0.1")))),
+        DatedTerms(DECEMBER, Terms(Rates(Decimal(4), Decimal(20), Decimal("0.2")))),
     ]
 
 
-def test_a_price_with_long_context_tiers_is_taken_at_its_base() -> None:
-    [price] = listed_prices("anthropic", "claude-haiku-5-5")
-    assert price.rates == Rates(Decimal("0.1"), Decimal("0.5"), Decimal("0.01"), Decimal("0.125"))
+def dollars(*texts: str) -> list[Decimal | None]:
+    return [Decimal(text) if text else None for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "base", "above", "tier"),
+    [
+        (
+            *("anthropic", "claude-haiku-5-5", dollars("0.1", "0.5", "0.01", "0.125", "0.2"), 100_000),
+            dollars("0.5", "2.5", "0.05", "0.625", "1"),
+        ),
+        ("openai", "gpt-6.1-sol", dollars("2", "10", "0.1", "2.5", ""), 272_000, dollars("4", "15", "0.2", "5", "")),
+        (
+            "google",
+            "gemini-2.5-pro",
+            dollars("1.25", "10", "0.125", "", ""),
+            200_000,
+            dollars("2.5", "15", "0.25", "", ""),
+        ),
+    ],
+)
+def test_long_prompts_have_the_rates_of_the_list(
+    vendor: str, model: str, base: list[Decimal | None], above: int, tier: list[Decimal | None]
+) -> None:
+    [price] = listed_prices(vendor, model)
+    assert price.terms == Terms(Rates(*base), ((above, Rates(*tier)),))
+
+
+def test_a_vendor_that_gave_its_long_prompts_up_has_none_from_that_day() -> None:
+    before, after = listed_prices("anthropic", "claude-sonnet-4-6")
+    assert [above for above, _ in before.terms.tiers] == [200_000]
+    assert (after.effective_from, after.terms.tiers) == (datetime(2026, 3, 13, tzinfo=UTC), ())
+    assert after.terms.rates == Rates(*dollars("3", "15", "0.3", "3.75", "6"))
 
 
 def test_a_date_at_which_none_of_our_rates_moved_is_left_out() -> None:
-    assert [price.effective_from for price in listed_prices("anthropic", "claude-opus-4-6")] == [EPOCH]
+    assert [price.effective_from for price in listed_prices("openai", "gpt-5.2")] == [EPOCH]
 
 
 def test_a_dated_model_id_has_its_model_s_price() -> None:
     [price] = listed_prices("anthropic", "claude-3-5-sonnet-20240620")
-    assert (price.rates.input_usd, price.rates.output_usd) == (Decimal(3), Decimal(15))
+    assert (price.terms.rates.input_usd, price.terms.rates.output_usd) == (Decimal(3), Decimal(15))
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,9 @@ def test_what_is_not_an_address_or_network_raises() -> None:
         address_allowed("example.com", ())
     with pytest.raises(ValueError, match="nonsense"):
         parse_networks(("nonsense",))
+
+
+@pytest.mark.parametrize(("address", "allowed"), [("8.8.8.8", False), ("10.1.2.3", True), ("127.0.0.1", False)])
+def test_without_public_addresses_only_listed_networks_are_open(address: str, allowed: bool) -> None:
+    assert address_allowed(address, ("10.0.0.0/8",), public=False) is allowed
+    assert address_allowed("8.8.8.8", ("8.8.8.0/24",), public=False)

@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from providers.fields import check_readable, is_sealed_with_first_key, key_id_of, seal, unseal
 from providers.models import ProviderKey
-from providers.services import provider_key_add, provider_key_replace, provider_keys_reseal
+from providers.services import provider_key_add, provider_key_replace, secrets_reseal
 from tests.factories import ProviderFactory, ProviderKeyFactory
 
 pytestmark = pytest.mark.django_db
@@ -74,9 +74,9 @@ def test_a_rotation_that_was_stopped_leaves_every_key_readable_and_goes_on_where
 
 def test_a_second_rotation_writes_nothing(settings: Settings, keys: list[ProviderKey]) -> None:
     settings.FIELD_KEYS = [fresh(), *settings.FIELD_KEYS]
-    provider_keys_reseal()
+    secrets_reseal()
     before = list(ProviderKey.objects.values_list("pk", "sealed"))
-    report = provider_keys_reseal()
+    report = secrets_reseal()
     assert (report.resealed, report.already) == (0, 5)
     assert list(ProviderKey.objects.values_list("pk", "sealed")) == before
 
@@ -87,11 +87,11 @@ def test_taking_the_old_key_away_too_early_is_told_and_mended(settings: Settings
     with pytest.raises(ImproperlyConfigured, match="Put the old key back at the end of FIELD_KEYS"):
         check_readable(key.sealed for key in keys)
     err = StringIO()
-    with pytest.raises(CommandError, match="5 provider keys could not be opened"):
+    with pytest.raises(CommandError, match="5 secrets could not be opened"):
         call_command("rotate_field_keys", stdout=StringIO(), stderr=err)
     assert err.getvalue().count("Put the old key back") == 5
     settings.FIELD_KEYS = [new, *old]
-    assert provider_keys_reseal().resealed == 5
+    assert secrets_reseal().resealed == 5
     check_readable(key.sealed for key in ProviderKey.objects.all())
 
 
@@ -100,7 +100,7 @@ def test_a_damaged_text_stops_no_other_key(settings: Settings, keys: list[Provid
     ProviderKey.objects.filter(pk=keys[2].pk).update(sealed=broken)
     settings.FIELD_KEYS = [fresh(), *settings.FIELD_KEYS]
     out, err = StringIO(), StringIO()
-    with pytest.raises(CommandError, match="1 provider keys"):
+    with pytest.raises(CommandError, match="1 secrets"):
         call_command("rotate_field_keys", "--json", stdout=out, stderr=err)
     report = json.loads(out.getvalue())
     assert (report["resealed"], report["already"], len(report["failed"])) == (4, 0, 1)

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from providers.fields import is_sealed_with_first_key, seal, unseal
 from providers.models import ProviderKey
-from providers.services import active_set, provider_key_add, provider_key_replace, provider_keys_reseal
+from providers.services import active_set, provider_key_add, provider_key_replace, secrets_reseal
 from tests.factories import ProviderFactory, ProviderKeyFactory
 
 pytestmark = pytest.mark.django_db
@@ -68,10 +68,10 @@ def test_keys_are_sealed_again_with_the_first_field_key_and_only_once(
     fresh = ProviderKeyFactory(sealed=seal("sk-fresh-0123456789"))
     before = ProviderKey.history.count()
 
-    assert provider_keys_reseal(dry_run=True).resealed == 2
-    report = provider_keys_reseal()
+    assert secrets_reseal(dry_run=True).resealed == 2
+    report = secrets_reseal()
     assert (report.resealed, report.already, report.failed) == (2, 1, ())
-    assert provider_keys_reseal().resealed == 0
+    assert secrets_reseal().resealed == 0
 
     settings.FIELD_KEYS = settings.FIELD_KEYS[:1]
     assert [unseal(key.sealed) for key in ProviderKey.objects.order_by("pk")] == [SECRET, SECRET, "sk-fresh-0123456789"]
@@ -88,7 +88,7 @@ def test_the_command_goes_on_past_a_key_that_nothing_opens_and_fails_in_the_end(
     ProviderKey.objects.filter(pk=lost.pk).update(sealed=seal("sk-sealed-elsewhere"))
     settings.FIELD_KEYS = [Fernet.generate_key().decode(), *old]
     out, err = StringIO(), StringIO()
-    with pytest.raises(CommandError, match="1 provider keys could not be opened"):
+    with pytest.raises(CommandError, match="1 secrets could not be opened"):
         call_command("rotate_field_keys", stdout=out, stderr=err)
     assert "1 sealed anew" in out.getvalue()
     assert "lost" in err.getvalue()

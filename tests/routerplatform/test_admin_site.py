@@ -15,14 +15,14 @@ from django.utils import timezone
 from providers.admin.pages import change_url, list_url
 from tests.admin_pages import queries_of, submit
 from tests.factories import (
-    BudgetAlertFactory,
+    AlertFactory,
     BudgetFactory,
-    DirtyDayFactory,
     MembershipFactory,
     ModelAliasFactory,
     ProviderFactory,
     UsageRecordFactory,
     UserFactory,
+    mark_hour,
 )
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 def spend(cents: int, *, days_ago: int = 0, **fields: Any) -> Any:
     record = UsageRecordFactory(at=timezone.now() - timedelta(days=days_ago), cost_nano=cents * 10_000_000, **fields)
-    DirtyDayFactory._meta.model.objects.get_or_create(day=record.started_at.date())
+    mark_hour(record.started_at)
     return record
 
 
@@ -48,7 +48,7 @@ def test_the_overview_shows_spend_providers_budgets_and_alerts(admin_client: Cli
     record = spend(1234)
     spend(2468, days_ago=40, key=record.key)
     BudgetFactory(team=record.team)
-    BudgetAlertFactory(budget__team__name="Alarmed team")
+    AlertFactory(budget__team__name="Alarmed team")
     ProviderFactory(label="Broken vendor", health="down", health_note="connection refused")
     text = admin_client.get("/admin/").content.decode()
     assert "$12.34" in text
@@ -70,7 +70,7 @@ def test_the_overview_says_what_will_be_there_when_there_is_nothing(admin_client
 def test_the_overview_takes_as_many_queries_for_many_teams_as_for_two(admin_client: Client) -> None:
     def grow(count: int) -> None:
         for _ in range(count):
-            BudgetAlertFactory(budget__team=spend(100).team)
+            AlertFactory(budget__team=spend(100).team)
             ProviderFactory()
 
     grow(2)
@@ -82,7 +82,7 @@ def test_the_overview_takes_as_many_queries_for_many_teams_as_for_two(admin_clie
 
 def test_staff_without_the_right_to_usage_see_their_own_teams_money_only(client: Client) -> None:
     mine, other = spend(100), spend(70_000)
-    BudgetAlertFactory(budget__team=other.team)
+    AlertFactory(budget__team=other.team)
     user = staff_with("view_team")
     MembershipFactory(user=user, team=mine.team)
     client.force_login(user)

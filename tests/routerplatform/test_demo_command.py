@@ -7,11 +7,11 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from analytics.models import Budget, BudgetAlert, UsageRecord, UsageRollup
-from analytics.services import rollups_refresh
+from analytics.models import Alert, Budget, UsageRecord, UsageRollup
+from analytics.services.rollups import rollups_refresh
 from providers.models import CatalogueModel, Deployment, Provider, ProviderKey
 from routing.models import Membership, ModelAlias, Persona, RoutingPolicy, Team, VirtualKey
-from tests.factories import BudgetAlertFactory, MembershipFactory, ProviderFactory, UsageRecordFactory
+from tests.factories import AlertFactory, MembershipFactory, ProviderFactory, UsageRecordFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -32,12 +32,12 @@ def test_removing_takes_all_that_is_the_demos_and_twice_finds_nothing_the_second
     rollups_refresh()
     team = Team.objects.get(slug="support-bot")
     MembershipFactory(team=team)
-    BudgetAlertFactory(budget=Budget.objects.get(team=team))
+    AlertFactory(budget=Budget.objects.get(team=team))
     Team.objects.filter(pk=team.pk).update(name="Renamed", slug="renamed")
     left = {table: table._default_manager.count() for table in (User, RoutingPolicy, Persona)}
     assert f"The demo is gone, with {requests} usage records." in demo("--remove")
     assert "The demo is gone, with 0 usage records." in demo("--remove")
-    for table in (*GONE, UsageRecord, UsageRollup, BudgetAlert, Budget, Membership):
+    for table in (*GONE, UsageRecord, UsageRollup, Alert, Budget, Membership):
         assert not table._default_manager.exists(), table
     assert {table: table._default_manager.count() for table in left} == left
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 
-from analytics.models import DirtyDay, UsageRecord, UsageState
+from analytics.models import UsageRecord, UsageState
 from providers.admin.pages import change_url, list_url
 from providers.models import Health, Provider
 from routing.models import Team, VirtualKey
@@ -51,8 +51,8 @@ def record(db: None) -> UsageRecord:
     policy = make.RoutingPolicyFactory(name=NASTY, description=NASTY, preferred=[alias], is_default=True)
     make.PersonaFactory(slug=NASTY[:60], name=NASTY, description=NASTY, system_prompt=NASTY, policy=policy)
     budget = make.BudgetFactory(team=team)
-    make.BudgetAlertFactory(budget=budget)
-    DirtyDay.objects.create(day=now.date())
+    make.AlertFactory(budget=budget, title=NASTY, text=NASTY)
+    make.mark_day(now.date())
     made: UsageRecord = make.UsageRecordFactory(
         key=key,
         at=now,

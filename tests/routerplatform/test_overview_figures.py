@@ -10,11 +10,12 @@ from pytest_django import Settings
 
 from analytics.domain.rollup import DayRange
 from analytics.domain.series import SpendRow, Totals
-from analytics.services import rollup_recompute
+from analytics.models import AlertState, Severity
+from analytics.services.rollups import rollup_rebuild
 from providers.models import Health
 from routerplatform.admin_index import ALERTS_SHOWN, DAYS_SHOWN, alert_rows, cards_of, chart_of, provider_rows
 from routerplatform.navigation import SIDEBAR, environment
-from tests.factories import BudgetAlertFactory, BudgetFactory, ProviderFactory, TeamFactory, UsageRecordFactory
+from tests.factories import AlertFactory, BudgetFactory, ProviderFactory, TeamFactory, UsageRecordFactory
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -104,9 +105,11 @@ def test_the_latest_open_alerts_are_shown_and_only_those_of_the_teams_to_be_seen
     now = timezone.now()
     budget = BudgetFactory()
     for number in range(ALERTS_SHOWN + 2):
-        BudgetAlertFactory(budget=budget, threshold=number, opened_at=now - timedelta(hours=number))
-    BudgetAlertFactory(threshold=99, acknowledged_at=now)
-    assert [row["alert"].threshold for row in alert_rows(None)] == list(range(ALERTS_SHOWN))
+        AlertFactory(budget=budget, threshold=str(number), opened_at=now - timedelta(hours=number))
+    AlertFactory(threshold="99", state=AlertState.ACKNOWLEDGED)
+    assert [row["alert"].threshold for row in alert_rows(None)] == [str(n) for n in range(ALERTS_SHOWN)]
+    AlertFactory(budget=budget, threshold="old", opened_at=now - timedelta(days=9), severity=Severity.CRITICAL)
+    assert alert_rows(None)[0]["alert"].threshold == "old"
     assert len(alert_rows([budget.team_id])) == ALERTS_SHOWN
     assert alert_rows([TeamFactory().pk]) == alert_rows([]) == []
 
@@ -134,7 +137,7 @@ def test_figures_are_of_the_last_thirty_days_and_today_is_one_of_them(admin_clie
     inside = now - timedelta(days=DAYS_SHOWN - 1)
     for at, cost in ((now, 1), (inside, 2), (inside - timedelta(days=1), 4)):
         UsageRecordFactory(at=at, cost_nano=cost * 10**9)
-        rollup_recompute(day=at.date())
+        rollup_rebuild(day=at.date())
     response: Any = admin_client.get("/admin/")
     assert response.context["cards"][0].figure == "$3.00"
     assert len(response.context["chart"].columns) == DAYS_SHOWN

@@ -10,7 +10,7 @@ from django.db.models import Model
 from django.test import Client
 from django_celery_beat.models import PeriodicTask
 
-from analytics.models import BudgetAlert
+from analytics.models import Alert, AlertState
 from providers.admin.pages import change_url, list_url
 from providers.models import Provider
 from routing.models import Team, TeamRole, VirtualKey
@@ -20,8 +20,16 @@ from tests.admin_rows import LISTED, ROWS
 
 pytestmark = pytest.mark.django_db
 
-READ_ONLY = {"analytics.usagerecord", "analytics.budgetalert", "providers.providercheck", "axes.accessattempt"}
-NEVER_ADDED = READ_ONLY | {"django_celery_beat.periodictask"}
+READ_ONLY = {
+    "analytics.usagerecord",
+    "analytics.usageadjustment",
+    "analytics.alert",
+    "analytics.alertdelivery",
+    "analytics.ledgercheck",
+    "providers.providercheck",
+    "axes.accessattempt",
+}
+NEVER_ADDED = READ_ONLY | {"analytics.alertrule", "django_celery_beat.periodictask"}
 NEVER_DELETED = NEVER_ADDED | {"routing.virtualkey"}
 SUPERUSERS_ONLY = {"auth.group"}  # whoever edits a role could give it to themselves
 
@@ -257,13 +265,13 @@ def test_buttons_that_lead_to_a_new_row_need_the_right_to_add_it(client: Client)
 
 
 def test_acknowledging_and_unlocking_need_their_rights(client: Client) -> None:
-    alert = make.BudgetAlertFactory()
-    client.force_login(staff_with("analytics.view_budgetalert"))
+    alert = make.AlertFactory()
+    client.force_login(staff_with("analytics.view_alert"))
     act(client, alert, "acknowledge")
     attempt = row_of("axes.accessattempt")
     client.force_login(staff_with("axes.view_accessattempt"))
     act(client, attempt, "unlock")
-    assert BudgetAlert.objects.filter(acknowledged_at=None).exists()
+    assert Alert.objects.filter(state=AlertState.OPEN).exists()
     assert type(attempt)._default_manager.filter(pk=attempt.pk).exists()
 
 

@@ -56,7 +56,7 @@ def test_a_health_check_does_not_count() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("rows", [make.UsageRecordFactory, make.BudgetFactory, make.ProviderCheckFactory])
+@pytest.mark.parametrize("rows", [make.UsageRecordFactory, make.ProviderCheckFactory])
 def test_what_the_gateway_does_not_compile_does_not_count(rows: Any) -> None:
     row = rows()
     before = revision()

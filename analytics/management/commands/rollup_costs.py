@@ -1,4 +1,4 @@
-"""`manage.py rollup_costs`: recompute the daily rollups of a range from the usage records."""
+"""`manage.py rollup_costs`: recompute the rollups of a range of days, and of their hours, from the usage records."""
 
 import json
 from argparse import ArgumentParser
@@ -8,11 +8,12 @@ from django.core.management.base import BaseCommand, CommandError
 
 from analytics.domain.rollup import DayRange
 from analytics.management.day_argument import day_argument
-from analytics.services import Recomputed, rollup_preview, rollup_recompute
+from analytics.selectors.sums import records_dropped_before
+from analytics.services.rollups import Recomputed, rollup_preview, rollup_rebuild
 
 
 class Command(BaseCommand):
-    help = "Recompute daily cost rollups from the usage records. May be stopped and run again: a transaction per day."
+    help = "Recompute cost rollups from the usage records. May be stopped and run again: a transaction per day."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--from", dest="first", type=day_argument, required=True, help="first day, YYYY-MM-DD")
@@ -24,7 +25,10 @@ class Command(BaseCommand):
         days = DayRange(options["first"], options["last"])
         if days.last < days.first:
             raise CommandError("--to is before --from", returncode=2)
-        compute = rollup_preview if options["dry_run"] else rollup_recompute
+        kept_from = records_dropped_before()
+        if kept_from and days.begins_at < kept_from:
+            raise CommandError(f"the records before {kept_from:%Y-%m-%d} were dropped: their rollups stay as they are")
+        compute = rollup_preview if options["dry_run"] else rollup_rebuild
         write_line = json_line if options["json"] else text_line
         for day in days.days():
             done = compute(day=day)

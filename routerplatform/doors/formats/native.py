@@ -93,11 +93,14 @@ class Done(FrameOut):
 
 
 class Failed(FrameOut, tag="error"):
+    """`retry_after_s`: seconds, where somebody knows when it is worth another try."""
+
     code: str
     message: str
     request_id: str
     status: int
     param: str = ""
+    retry_after_s: float | None = None
 
 
 class NativeWriter:
@@ -159,6 +162,7 @@ class NativeWriter:
             request_id=self._request_id,
             status=error.http_status,
             param=error.param or "",
+            retry_after_s=error.retry_after_s,
         )
 
 

@@ -5,7 +5,7 @@ A request is checked here only as far as the gateway needs to understand it; eve
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -306,6 +306,7 @@ class ErrorOut(Struct):
     type: str
     code: str
     param: str | None
+    details: dict[str, Any] | UnsetType = UNSET
 
 
 class ErrorBody(Struct):
@@ -315,4 +316,5 @@ class ErrorBody(Struct):
 
 def error_body(error: GatewayError, request_id: str) -> bytes:
     """An error in OpenAI's shape, with the id to quote."""
-    return _encode(ErrorBody(ErrorOut(error.message, error.kind, error.code, error.param), request_id))
+    out = ErrorOut(error.message, error.kind, error.code, error.param, error.details or UNSET)
+    return _encode(ErrorBody(out, request_id))

@@ -1,18 +1,23 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from analytics.ledger.delivery import deliver_rejected
+from analytics.domain.budgets import BudgetTerms, window_id
+from analytics.ledger.delivery import Shipment, deliver_rejected
 from analytics.ledger.journal import Journal
+from analytics.ledger.leases import Hold
 from analytics.ledger.ledger import Durability, Ledger, encode
 from tests.analytics.ledger.samples import (
     BAD,
+    MemoryBank,
     MemoryStore,
     dispatch,
     journal_lines,
@@ -29,6 +34,7 @@ ALL: tuple[Durability, ...] = ("disk", "process", "database")
 async def running(
     folder: Path, store: MemoryStore, durability: Durability = "process", **options: Any
 ) -> AsyncIterator[Ledger]:
+    options.setdefault("bank", store.bank)
     ledger = Ledger(journal_dir=folder, durability=durability, store=store, **options)
     await ledger.start()
     try:
@@ -152,6 +158,40 @@ async def test_a_long_outage_keeps_records_in_the_files_instead_of_memory(tmp_pa
     assert names(tmp_path) == []
 
 
+class StalledStore(MemoryStore):
+    """It takes a batch, and answers only when it may: a database that stands still."""
+
+    def __init__(self, bank: MemoryBank) -> None:
+        super().__init__(bank)
+        self.is_asked, self.may_answer = threading.Event(), threading.Event()
+
+    def ship(self, entries: Sequence[bytes], owner: str = "") -> Shipment:
+        self.is_asked.set()
+        assert self.may_answer.wait(10)
+        return super().ship(entries, owner)
+
+
+async def test_what_goes_to_the_files_while_it_is_on_its_way_to_the_database_is_charged_once(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    terms = BudgetTerms(1, "team", "team", 3, 1_000_000, "total", "UTC", "strict", now)
+    bank = MemoryBank({window_id(1, terms.span_at(now).starts_at): 1_000_000}, [terms])
+    store = StalledStore(bank)
+    async with running(tmp_path, store, max_in_memory=50) as ledger:
+        [window] = ledger.leases.applying([("team", 3)], now)
+        enough = Hold()
+        assert await ledger.leases.fetch(enough, {window: 100_000})
+        ledger.leases.settle(enough, {})
+        for number in range(80):
+            hold = Hold()
+            assert await ledger.leases.fetch(hold, {window: 1000})
+            await ledger.settle(settled(number, charges={window.id: 1000}), hold)
+            if number == 40:
+                assert await asyncio.to_thread(store.is_asked.wait, 5)
+        store.may_answer.set()
+        await shipped(ledger)
+        assert (window.held, window.pending, bank.spent[window.id]) == (0, 0, 80_000)
+
+
 async def test_a_record_that_no_database_takes_is_set_aside_and_blocks_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,7 +227,7 @@ async def test_what_was_set_aside_can_be_tried_again(tmp_path: Path) -> None:
 async def test_closing_without_a_database_leaves_all_to_an_adopter(tmp_path: Path) -> None:
     store = MemoryStore()
     store.error = ConnectionError("away")
-    ledger = Ledger(journal_dir=tmp_path, durability="process", store=store)
+    ledger = Ledger(journal_dir=tmp_path, durability="process", store=store, bank=MemoryBank())
     await ledger.start()
     await answer(ledger, 1)
     ledger.reserve(opened(2))

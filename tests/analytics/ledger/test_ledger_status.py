@@ -11,6 +11,7 @@ from pytest_django import Settings
 from analytics.ledger.adoption import adopt_once
 from analytics.ledger.delivery import set_aside
 from analytics.ledger.journal import Journal
+from analytics.ledger.leasing import SqlLeaseBank
 from analytics.ledger.segments import DISPATCHED, OPEN, SETTLED, frame
 from analytics.ledger.shipping import SqlUsageStore
 from tests.analytics.ledger.samples import dispatch, encoded, opened, request_id, settled
@@ -58,7 +59,7 @@ def test_adopted_requests_of_today_are_counted(folder: Path) -> None:
     now = time.time()
     lines = [frame(OPEN, encoded(opened(n, started_at=now))[0]) for n in (1, 2)]
     (folder / "dead-1.000001.journal").write_bytes(b"".join(lines) + frame(DISPATCHED, encoded(dispatch(1))[0]))
-    adopt_once(folder, SqlUsageStore())
+    adopt_once(folder, SqlUsageStore(), SqlLeaseBank())
     assert status() == {"journals": [], "rejected": 0, "expired": 1, "released": 1}
 
 

@@ -1,4 +1,4 @@
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from analytics.domain.usage import UsageEntry
 from analytics.ledger.delivery import BadRecordError
 from analytics.ledger.ledger import encode
 from analytics.ledger.shipping import SqlUsageStore
-from analytics.models import DirtyDay, UsageRecord
+from analytics.models import DirtyHour, UsageRecord
 from tests.analytics.ledger.samples import STARTED_AT, encoded, request_id, settled
 
 MIDNIGHT = datetime(2026, 3, 11, tzinfo=UTC).timestamp()
@@ -57,7 +57,7 @@ def test_the_columns_are_the_fields_of_an_entry() -> None:
 )
 def test_a_row_reads_back_as_the_entry_it_was(store: SqlUsageStore, changes: dict[str, Any]) -> None:
     entry = settled(1, **changes)
-    assert store.ship(encoded(entry)) == 1
+    assert store.ship(encoded(entry)).new == 1
     assert saved(1) == row_of(entry)
 
 
@@ -83,16 +83,19 @@ def raw_rows() -> list[dict[str, Any]]:
 
 
 def test_of_a_request_that_comes_twice_the_first_stays_and_only_new_rows_count(store: SqlUsageStore) -> None:
-    assert store.ship(encoded(settled(1), settled(2))) == 2
-    assert store.ship(encoded(settled(2, cost_nano=9), settled(3), settled(3, cost_nano=9))) == 1
+    assert store.ship(encoded(settled(1), settled(2))).new == 2
+    assert store.ship(encoded(settled(2, cost_nano=9), settled(3), settled(3, cost_nano=9))).new == 1
     assert list(UsageRecord.objects.order_by("pk").values_list("cost_nano", flat=True)) == [1001, 1002, 1003]
 
 
-def test_the_utc_days_of_new_rows_are_marked_dirty(store: SqlUsageStore) -> None:
+def test_the_hours_of_new_rows_are_marked_dirty(store: SqlUsageStore) -> None:
     store.ship(encoded(settled(1, started_at=MIDNIGHT - 0.000001), settled(2, started_at=MIDNIGHT)))
     store.ship(encoded(settled(3, started_at=MIDNIGHT + 1), settled(4, started_at=MIDNIGHT + 2)))
     store.ship(encoded(settled(4, started_at=MIDNIGHT + 2)))
-    assert dict(DirtyDay.objects.values_list("day", "marks")) == {date(2026, 3, 10): 1, date(2026, 3, 11): 2}
+    assert dict(DirtyHour.objects.values_list("hour", "marks")) == {
+        datetime(2026, 3, 10, 23, tzinfo=UTC): 1,
+        datetime(2026, 3, 11, 0, tzinfo=UTC): 2,
+    }
 
 
 def test_names_longer_than_their_column_are_cut_not_refused(store: SqlUsageStore) -> None:
@@ -124,30 +127,30 @@ def test_a_batch_with_a_row_that_cannot_be_stored_is_refused_whole(
 ) -> None:
     with pytest.raises(BadRecordError) as refusal:
         store.ship(encoded(settled(1), settled(2, **changes, key_name="private"), settled(3)))
-    assert UsageRecord.objects.count() == DirtyDay.objects.count() == 0
+    assert UsageRecord.objects.count() == DirtyHour.objects.count() == 0
     assert "private" not in str(refusal.value)
-    assert store.ship(encoded(settled(1), settled(3))) == 2
+    assert store.ship(encoded(settled(1), settled(3))).new == 2
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_connection_that_broke_is_replaced() -> None:
     store = SqlUsageStore()
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE analytics_dirtyday RENAME TO away")
+        cursor.execute("ALTER TABLE analytics_dirtyhour RENAME TO away")
     try:
         with pytest.raises(Error):
             store.ship(encoded(settled(1)))
     finally:
         with connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE away RENAME TO analytics_dirtyday")
-    assert store.ship(encoded(settled(1))) == 1
+            cursor.execute("ALTER TABLE away RENAME TO analytics_dirtyhour")
+    assert store.ship(encoded(settled(1))).new == 1
     store.close()
-    assert store.ship(encoded(settled(1))) == 0
+    assert store.ship(encoded(settled(1))).new == 0
 
 
 def test_a_thousand_rows_are_one_short_transaction(store: SqlUsageStore) -> None:
     entries = encoded(*(settled(number) for number in range(1000)))
     began = datetime.now(UTC)
-    assert store.ship(entries) == 1000
+    assert store.ship(entries).new == 1000
     assert datetime.now(UTC) - began < timedelta(seconds=2)
-    assert DirtyDay.objects.get().marks == 1
+    assert DirtyHour.objects.get().marks == 1

@@ -163,6 +163,29 @@ def test_later_usage_replaces_only_what_it_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "usage"),
+    [
+        ({"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 4}, Usage(25, 3, 7, 15, 0, 4)),
+        ({"ephemeral_1h_input_tokens": 7}, Usage(25, 3, 7, 15, 0, 7)),
+        ({"ephemeral_1h_input_tokens": 99}, Usage(25, 3, 7, 15, 0, 7)),  # no more than was written
+        ({"ephemeral_1h_input_tokens": None}, Usage(25, 3, 7, 15)),
+        (None, Usage(25, 3, 7, 15)),
+    ],
+)
+def test_what_is_kept_for_an_hour_is_part_of_what_is_written_to_the_cache(
+    sent: dict[str, Any] | None, usage: Usage
+) -> None:
+    assert stream_events(message_delta("end_turn", output_tokens=15, cache_creation=sent))[-1] == UsageReported(usage)
+
+
+def test_what_is_kept_for_an_hour_stands_as_the_start_of_the_stream_said() -> None:
+    counts = {**START["message"]["usage"], "cache_creation": {"ephemeral_1h_input_tokens": 5}}  # type: ignore[index]
+    start = {**START, "message": {**START["message"], "usage": counts}}  # type: ignore[dict-item]
+    frames = read_all(Wire.ANTHROPIC, named_sse(start, message_delta("end_turn", output_tokens=2), STOP))
+    assert events_of(frames)[-1] == UsageReported(Usage(25, 3, 7, 2, 0, 5))
+
+
+@pytest.mark.parametrize(
     ("sent", "reason"),
     [
         ("end_turn", FinishReason.STOP),

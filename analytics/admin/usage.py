@@ -1,4 +1,4 @@
-"""Pages of what was used and what it cost: usage records to look at, budgets to set, alerts to acknowledge."""
+"""Usage records, to look at."""
 
 import json
 from datetime import MAXYEAR, UTC, datetime, timedelta
@@ -8,7 +8,6 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, RangeDateFilter
@@ -16,10 +15,11 @@ from unfold.paginator import InfinitePaginator
 from unfold.utils import parse_date_str
 
 from analytics import presentation
-from analytics.models import Budget, BudgetAlert, UsageRecord, UsageState
-from analytics.selectors import BudgetState, budgets_with_spend
-from providers.admin.cells import NOTHING, Tone, aligned, clipped, code, label, moment, number
-from providers.admin.pages import ReadOnlyAdmin, SwitchableAdmin
+from analytics.models import UsageRecord, UsageState
+from analytics.selectors.adjustments import correction_nano
+from analytics.selectors.requests import with_id
+from providers.admin.cells import NOTHING, Tone, aligned, clipped, code, label, marked, moment, number
+from providers.admin.pages import ReadOnlyAdmin
 from providers.models import Provider
 from routing.models import Persona
 
@@ -29,7 +29,6 @@ STATE_LABELS: dict[str, tuple[str, Tone, str]] = {
     UsageState.RELEASED: ("Failed", Tone.BAD, "error"),
     UsageState.EXPIRED: ("In doubt", Tone.WARN, "power_off"),
 }
-THRESHOLD_TONES = {50: Tone.INFO, 80: Tone.WARN, 100: Tone.BAD}
 
 
 def money(nano: int | None) -> SafeString:
@@ -114,6 +113,7 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
         rows = super().get_queryset(request)
         is_list = request.resolver_match is None or "object_id" not in request.resolver_match.kwargs
+        rows = rows.annotate(correction_nano=correction_nano())
         return rows.defer("decision", "price") if is_list else rows
 
     def get_search_results(
@@ -122,7 +122,7 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
         if not search_term.strip():
             return queryset, False
         try:
-            return queryset.filter(pk=UUID(search_term.strip())), False
+            return with_id(queryset, UUID(search_term.strip())), False
         except ValueError:
             messages.info(request, f"“{search_term}” is not a request id: it has 32 hex digits.")
             return queryset.none(), False
@@ -163,7 +163,13 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
 
     @admin.display(description="cost", ordering="cost_nano")
     def cost(self, record: UsageRecord) -> SafeString:
-        return money(record.cost_nano)
+        correction: int | None = record.correction_nano  # type: ignore[attr-defined]  # annotated
+        if correction is None:
+            return money(record.cost_nano)
+        billed = f"Billed {presentation.exact_money(record.cost_nano)}, corrected since."
+        now = (record.cost_nano or 0) + correction
+        mark = label("corr.", Tone.QUIET, title=billed)
+        return marked(presentation.money(now), [mark], title=presentation.exact_money(now))
 
     @admin.display(description="first / total", ordering="latency_ms")
     def took(self, record: UsageRecord) -> SafeString:
@@ -205,14 +211,21 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
 
     @admin.display(description="cost")
     def cost_exact(self, record: UsageRecord) -> str:
-        return presentation.exact_money(record.cost_nano)
+        correction: int | None = record.correction_nano  # type: ignore[attr-defined]  # annotated
+        billed = presentation.exact_money(record.cost_nano)
+        if correction is None:
+            return billed
+        return f"{presentation.exact_money((record.cost_nano or 0) + correction)} (billed {billed}, corrected since)"
 
     @admin.display(description="tokens")
     def counted(self, record: UsageRecord) -> str:
+        for_an_hour = record.cache_creation_1h_input_tokens
         counts = {
             "input": record.input_tokens,
             "read from cache": record.cache_read_input_tokens,
-            "written to cache": record.cache_creation_input_tokens,
+            f"written to cache{f' ({for_an_hour:,} of it for an hour)' if for_an_hour else ''}": (
+                record.cache_creation_input_tokens
+            ),
             "output": record.output_tokens,
         }
         text = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
@@ -225,120 +238,3 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
     @admin.display(description="price used")
     def price_used(self, record: UsageRecord) -> SafeString:
         return code(json.dumps(record.price)) if record.price else NOTHING
-
-
-def spent_cell(state: BudgetState | None) -> SafeString:
-    """A bar and its words: how much of the budget is spent in the current window."""
-    if state is None:
-        return NOTHING
-    share = state.share
-    tone = "bad" if share >= 1 else "warn" if share >= 0.8 else "good"
-    text = f"{presentation.money(state.spent_nano)} of {presentation.money(state.limit_nano)}"
-    unknown = f"; {state.unpriced:,} of unknown price not in it" if state.unpriced else ""
-    return format_html(
-        '<span class="cell-bar" title="{} spent since {}{}"><progress class="bar-{}" max="100" value="{}"></progress>'
-        "<span>{} ({})</span></span>",
-        text,
-        f"{state.begins_at:%-d %b %Y}",
-        unknown,
-        tone,
-        min(100, round(share * 100)),
-        text,
-        presentation.percent(share),
-    )
-
-
-@admin.register(Budget)
-class BudgetAdmin(SwitchableAdmin[Budget]):
-    list_display = ["team", "budget_duration", "spent", "state", "since"]
-    list_select_related = ["team"]
-    list_filter = ["is_active", ("budget_duration", ChoicesCheckboxFilter), ("team", AutocompleteSelectFilter)]
-    search_fields = ["team__name"]
-    search_help_text = "Team"
-    autocomplete_fields = ["team"]
-    readonly_fields = ["spent"]
-    fieldsets = [
-        ("Whose money", {"fields": ["team", "is_active"]}),
-        ("How much", {"fields": [("max_budget", "budget_duration")]}),
-        ("Spent so far", {"fields": ["spent"]}),
-    ]
-
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The spend of every budget is read once for the list."""
-        changes = super().get_changelist_instance(request)
-        states = spend_of_budgets(timezone.now())
-        for budget in changes.result_list:
-            budget.spend_now = states.get(budget.pk)
-        return changes
-
-    @admin.display(description="spent of the budget")
-    def spent(self, budget: Budget) -> SafeString:
-        if budget._state.adding:
-            return NOTHING
-        if hasattr(budget, "spend_now"):
-            return spent_cell(budget.spend_now)
-        return spent_cell(spend_of_budgets(timezone.now()).get(budget.pk))
-
-    @admin.display(description="since", ordering="created_at")
-    def since(self, budget: Budget) -> SafeString:
-        return moment(budget.created_at)
-
-
-def spend_of_budgets(now: datetime) -> dict[int, BudgetState]:
-    return {state.budget.pk: state for state in budgets_with_spend(team_ids=None, now=now)}
-
-
-class OpenAlertFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "open"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Open"), ("no", "Acknowledged")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[BudgetAlert]) -> QuerySet[BudgetAlert]:
-        return queryset.filter(acknowledged_at__isnull=self.value() == "yes") if self.value() else queryset
-
-
-@admin.register(BudgetAlert)
-class BudgetAlertAdmin(ReadOnlyAdmin[BudgetAlert]):
-    list_display = ["opened", "team", "passed", "spent", "window", "acknowledged"]
-    list_select_related = ["budget__team"]
-    list_filter = [OpenAlertFilter, ("budget__team", AutocompleteSelectFilter)]
-    search_fields = ["budget__team__name"]
-    search_help_text = "Team"
-    actions = ["acknowledge"]
-    fields = ["opened", "team", "passed", "spent", "window", "acknowledged"]
-    readonly_fields = ["opened", "team", "passed", "spent", "window", "acknowledged"]
-
-    @admin.action(description="Acknowledge", permissions=["acknowledge"])
-    def acknowledge(self, request: HttpRequest, rows: QuerySet[BudgetAlert]) -> None:
-        changed = rows.filter(acknowledged_at=None).update(acknowledged_at=timezone.now())
-        self.message_user(request, f"{changed} acknowledged.", messages.SUCCESS)
-
-    def has_acknowledge_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("analytics.change_budgetalert")
-
-    @admin.display(description="opened", ordering="opened_at")
-    def opened(self, alert: BudgetAlert) -> SafeString:
-        return moment(alert.opened_at)
-
-    @admin.display(description="team", ordering="budget__team__name")
-    def team(self, alert: BudgetAlert) -> str:
-        return alert.budget.team.name
-
-    @admin.display(description="passed", ordering="threshold")
-    def passed(self, alert: BudgetAlert) -> SafeString:
-        return label(f"{alert.threshold} %", THRESHOLD_TONES.get(alert.threshold, Tone.WARN))
-
-    @admin.display(description="spent by then", ordering="spent_nano")
-    def spent(self, alert: BudgetAlert) -> SafeString:
-        return money(alert.spent_nano)
-
-    @admin.display(description="of the budget")
-    def window(self, alert: BudgetAlert) -> str:
-        duration = alert.budget.get_budget_duration_display().lower()
-        return f"${alert.budget.max_budget:,} per {duration}, from {alert.window_start:%-d %b %Y}"
-
-    @admin.display(description="acknowledged", ordering="acknowledged_at")
-    def acknowledged(self, alert: BudgetAlert) -> SafeString:
-        return moment(alert.acknowledged_at) if alert.acknowledged_at else label("Open", Tone.WARN)

@@ -1,0 +1,59 @@
+"""What it cost: usage records and their corrections, sums of them, budgets, and alerts."""
+
+from analytics.models.adjustments import UsageAdjustment
+from analytics.models.alerts import (
+    Alert,
+    AlertChannel,
+    AlertDelivery,
+    AlertEvent,
+    AlertEventKind,
+    AlertKind,
+    AlertRule,
+    AlertState,
+    AlertUnit,
+    ChannelKind,
+    DeliveryState,
+    Severity,
+)
+from analytics.models.budgets import (
+    Budget,
+    BudgetDuration,
+    BudgetLease,
+    BudgetMode,
+    BudgetScope,
+    BudgetWindow,
+)
+from analytics.models.idempotency import IdempotentAnswer
+from analytics.models.rollups import DirtyHour, HourlyRollup, LedgerCheck, UsageRetention, UsageRollup
+from analytics.models.usage import UsageRecord, UsageSource, UsageState
+
+__all__ = [
+    "Alert",
+    "AlertChannel",
+    "AlertDelivery",
+    "AlertEvent",
+    "AlertEventKind",
+    "AlertKind",
+    "AlertRule",
+    "AlertState",
+    "AlertUnit",
+    "Budget",
+    "BudgetDuration",
+    "BudgetLease",
+    "BudgetMode",
+    "BudgetScope",
+    "BudgetWindow",
+    "ChannelKind",
+    "DeliveryState",
+    "DirtyHour",
+    "HourlyRollup",
+    "IdempotentAnswer",
+    "LedgerCheck",
+    "Severity",
+    "UsageAdjustment",
+    "UsageRecord",
+    "UsageRetention",
+    "UsageRollup",
+    "UsageSource",
+    "UsageState",
+]

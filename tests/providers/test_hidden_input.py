@@ -1,0 +1,137 @@
+"""What vendors count above the bytes of a request: a bound that no trick of the caller gets below."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from providers.domain.estimate import IMAGE, NAMED_TOOL, TEMPLATE, TOOLS, WANTED_FORMAT, WHOLE_WINDOW
+from providers.domain.estimate import hidden_input_tokens as hidden
+from providers.domain.types import (
+    ChatRequest,
+    Conversation,
+    ImagePart,
+    Message,
+    ResponseFormat,
+    Role,
+    TextPart,
+    Tool,
+    Wire,
+)
+
+HI = [{"role": "user", "content": "hi"}]
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+TINY = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+FUNCTION = {"type": "function", "function": {"name": "now"}}
+
+
+def request_of(conversation: Conversation | None = None, wire: Wire | None = Wire.OPENAI, **fields: Any) -> ChatRequest:
+    """A request with these fields; of no wire when only its conversation is known."""
+    return request_from(json.dumps({"messages": HI, **fields}).encode(), wire, conversation)
+
+
+def request_from(body: bytes, wire: Wire | None = Wire.OPENAI, conversation: Conversation | None = None) -> ChatRequest:
+    return ChatRequest(
+        model="auto",
+        stream=False,
+        wire=wire,
+        fields=msgspec.json.decode(body, type=dict[str, msgspec.Raw]) if wire else {},
+        conversation=lambda: conversation or Conversation(()),
+        needs=frozenset(),
+        input_tokens_bound=len(body),
+        input_tokens_estimate=1,
+    )
+
+
+def says(*parts: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ({}, 0),
+        ({"tools": None, "response_format": None}, 0),
+        ({"tools": []}, 0),
+        ({"tools": [FUNCTION, FUNCTION]}, TOOLS),
+        ({"functions": [{"name": "now"}]}, TOOLS),
+        ({"tools": [{"name": "now", "input_schema": {}}]}, TOOLS),  # Anthropic's, without a type
+        ({"tools": [{"type": "computer_20250124", "name": "computer"}]}, TOOLS + NAMED_TOOL),
+        ({"response_format": {"type": "json_object"}}, WANTED_FORMAT),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, WANTED_FORMAT),
+        ({"messages": says({"type": "text", "text": "what is this?"}, PICTURE, TINY)}, 2 * IMAGE),
+        ({"messages": says({"type": "image", "source": {"type": "file", "file_id": "f"}})}, IMAGE),
+        ({"messages": [{"role": "tool", "tool_call_id": "1", "content": [PICTURE]}, *says(TINY)]}, 2 * IMAGE),
+        (
+            {"messages": says({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "image"}, TINY]})},
+            2 * IMAGE,
+        ),
+        ({"messages": [{"role": "assistant", "content": None, "tool_calls": []}]}, 0),
+    ],
+)
+def test_what_stands_in_the_request_has_its_bound(fields: dict[str, Any], tokens: int) -> None:
+    assert hidden(request_of(**fields)) == TEMPLATE + tokens
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"web_search_options": {}},  # an empty object switches it on
+        {"search_parameters": {"mode": "on"}},
+        {"mcp_servers": [{"url": "https://example.com/sse"}]},
+        {"plugins": [{"id": "web"}]},
+        {"tools": [{"type": "web_search_20260209", "name": "web_search"}]},
+        {"tools": [FUNCTION, {"type": "code_interpreter"}]},
+        {"messages": says({"type": "file", "file": {"file_id": "f-1"}})},
+        {"messages": says({"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}})},
+        {"messages": says({"type": "tool_result", "content": [{"type": "document"}]})},
+        {"messages": says({"text": "of no type"})},
+        {"messages": [{"role": "user", "content": {"type": "text"}}]},
+        {"tools": {"type": "function"}},
+        {"extra_body": {"google": {"cached_content": "cachedContents/1"}}},
+    ],
+)
+def test_what_only_the_vendor_knows_may_fill_a_whole_window(fields: dict[str, Any]) -> None:
+    assert hidden(request_of(**fields)) >= WHOLE_WINDOW
+
+
+def test_extras_that_fetch_nothing_hide_nothing() -> None:
+    extras = {"google": {"thinking_config": {"thinking_budget": 0}}}
+    assert hidden(request_of(extra_body=extras, web_search_options=None, mcp_servers=[])) == TEMPLATE
+
+
+@pytest.mark.parametrize(
+    ("body", "least"),
+    [
+        (rb'{"messages":[{"role":"user","content":[{"\u0074ype":"im\u0061ge_url"}]}]}', IMAGE),
+        (rb'{"messages":[{"role":"user","content":[{ "type" : "image_url" }]}]}', IMAGE),
+        (rb'{"messages":[],"web_se\u0061rch_options":{}}', WHOLE_WINDOW),
+        (rb'{"messages":[],"extra_body":{"google":{"c\u0061ched_content":"x"}}}', WHOLE_WINDOW),
+    ],
+)
+def test_spelling_it_otherwise_hides_nothing(body: bytes, least: int) -> None:
+    assert hidden(request_from(body)) >= least
+
+
+def test_an_image_is_found_however_deep_it_lies() -> None:
+    around, depth = b'{"type":"tool_result","content":[', 300
+    body = b'{"messages":[{"content":[' + around * depth + b'{"type":"image"}' + b"]}" * depth + b"]}]}"
+    assert hidden(request_from(body)) >= IMAGE
+
+
+def test_a_request_of_no_wire_is_bounded_by_its_conversation() -> None:
+    picture = Message(Role.USER, (TextPart("what is this?"), ImagePart(url="https://example.com/a.png")))
+    asked = Conversation(
+        (picture, picture),
+        tools=(Tool("now", "", msgspec.Raw(b"{}")),),
+        response_format=ResponseFormat("json_object"),
+    )
+    assert hidden(request_of(asked, wire=None)) == TEMPLATE + 2 * IMAGE + TOOLS + WANTED_FORMAT
+    assert hidden(request_of(Conversation((Message(Role.USER, (TextPart("hi"),)),)), wire=None)) == TEMPLATE
+
+
+def test_the_bound_of_an_image_is_above_every_vendors_rule() -> None:
+    openai_patches, anthropic, gemini = 30_000 * 12 // 10, 4_784, 2_240
+    assert max(openai_patches, anthropic, gemini) < IMAGE == 48_169
+    assert max(804, 735 + 499) < min(TOOLS, NAMED_TOOL)
