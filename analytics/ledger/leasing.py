@@ -109,6 +109,7 @@ class SqlLeaseBank:
 
     def grant(self, owner: str, asks: Sequence[Ask]) -> States:
         with _asking(), transaction.atomic():
+            _alone(owner)
             open_windows(ask.window_id for ask in asks)
             windows = _look(owner, (ask.window_id for ask in asks), lock=True)
             return _states(_granted(windows[ask.window_id], owner, ask) for ask in asks if ask.window_id in windows)
@@ -134,6 +135,7 @@ class SqlLeaseBank:
 
     def return_all(self, owner: str, keep: Mapping[int, int]) -> None:
         with _asking(), transaction.atomic():
+            _alone(owner)
             leased = BudgetLease.objects.filter(owner=owner).values_list("window", flat=True)
             for window in _look(owner, leased, lock=True).values():
                 kept = min(keep.get(window.id, 0), window.amount)
@@ -143,6 +145,14 @@ class SqlLeaseBank:
                     lease.update(amount_nano=kept, held_nano=kept)
                 else:
                     lease.delete()
+
+
+def _alone(owner: str) -> None:
+    """Nobody else grants to this owner or ends its leases until the transaction is over. An owner that died may have
+    its last grant on the way to being committed, and a first lease of a window cannot be seen before that."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [owner])
 
 
 def open_windows(window_ids: Iterable[int]) -> None:

@@ -299,6 +299,26 @@ def test_who_waited_for_a_window_sees_its_limit_and_its_leases_as_they_are_then(
     assert figures(one) == (0, 0, DOLLAR // 10 - 300)
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time anyway")
+def test_an_adopter_waits_for_the_dead_owners_last_grant(bank: SqlLeaseBank) -> None:
+    """It was sent to be committed when the owner died: its first lease of a window, which nobody can see yet."""
+    one = budget("1.00")
+
+    def adopt() -> None:
+        SqlLeaseBank().return_all("a", {})
+        connection.close()
+
+    adopting = threading.Thread(target=adopt)
+    with transaction.atomic():
+        bank.grant("a", [Ask(number_of(one), 100, 0)])
+        adopting.start()
+        adopting.join(0.5)
+    adopting.join(10)
+    assert figures(one) == (0, 0, 0)
+    assert not BudgetLease.objects.exists()
+
+
 def run_at_once(jobs: list[Callable[[], None]]) -> None:
     threads = [threading.Thread(target=job) for job in jobs]
     for thread in threads:
