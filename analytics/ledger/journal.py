@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from analytics.ledger.segments import SETTLED, Segment, frame, kind_of
+from analytics.ledger.segments import OPEN, SETTLED, Segment, frame, is_settlement
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 SEGMENT_S: Final = 60.0
 RETRY_S: Final = 1.0
-SYNC_GAP_S: Final = 0.005  # from one sync's beginning to the next
+SYNC_GAP_S: Final = 0.005  # from one sync's beginning to the next, under load
+LOAD: Final = 4  # requests that waited for the last sync
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Journal:
         self._number = 0
         self._segments: list[Segment] = []  # the last one is written to
         self._open: dict[str, list[bytes]] = {}  # lines of the requests that are not settled
+        self._unwritten: dict[str, bytes] = {}  # openings: written together with the first dispatch
+        self._settled: dict[str, bytes] = {}  # settlements: written together at the next `flush`
         self._backlog: dict[str, list[bytes]] = {}  # lines that are not in the file, for want of room
         self._gap = b""  # what ends half a line that could not be taken back
         self._retry_at = 0.0
@@ -60,6 +63,7 @@ class Journal:
         self._sync: asyncio.Future[None] | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
         self._synced_from = 0.0  # loop time at which the last sync began
+        self._served = 0  # how many waited for it
         self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="journal-sync")
 
     @property
@@ -76,25 +80,49 @@ class Journal:
         self._segments.append(self._create())
 
     def append(self, kind: bytes, request_id: str, payload: bytes) -> None:
-        """Write one record, or keep it in memory when the disk does not take it; never raises for the disk's sake."""
+        """Take one record; never raises for the disk's sake: what it does not take waits in memory.
+
+        Each write may have to wait for a sync, so there are few. An opening is written with the first dispatch: without
+        one there is nothing to bill. Settlements are written by `flush` and before every sync.
+        """
         line = frame(kind, payload)
         if self._is_due():
             self._roll()
         if kind == SETTLED:
             self._open.pop(request_id, None)
+            self._unwritten.pop(request_id, None)
+            self._settled[request_id] = line
+            return
+        self._open.setdefault(request_id, []).append(line)
+        if kind == OPEN:
+            self._unwritten[request_id] = line
         else:
-            self._open.setdefault(request_id, []).append(line)
+            self._put(request_id, self._unwritten.pop(request_id, b"") + line)
+
+    def flush(self) -> None:
+        """Write the settlements that have come since the last time."""
+        settled, self._settled = self._settled, {}
+        if not settled:
+            return
+        if not self._backlog and self._write(b"".join(settled.values())):
+            self._segments[-1].unshipped.update(settled)
+        else:
+            for request_id, line in settled.items():
+                self._put(request_id, line)
+
+    def _put(self, request_id: str, lines: bytes) -> None:
         if self._backlog:
-            self._backlog.setdefault(request_id, []).append(line)
+            self._backlog.setdefault(request_id, []).append(lines)
             if self._clock() >= self._retry_at:
                 self.retry()
-        elif not self._write(line):
-            self._backlog[request_id] = [line]
-        elif kind == SETTLED:
+        elif not self._write(lines):
+            self._backlog[request_id] = [lines]
+        elif is_settlement(lines):
             self._segments[-1].unshipped.add(request_id)
 
     def forget(self, request_ids: Collection[str]) -> None:
         """These are in SQL: nothing needs to keep them any longer."""
+        self.flush()
         for segment in self._segments:
             segment.unshipped.difference_update(request_ids)
         if self._backlog:
@@ -108,13 +136,14 @@ class Journal:
             while lines:
                 if not self._write(lines[0]):
                     return
-                if kind_of(lines.pop(0)) == SETTLED:
+                if is_settlement(lines.pop(0)):
                     self._segments[-1].unshipped.add(request_id)
             del self._backlog[request_id]
         self.last_error = ""
 
     def spill(self) -> set[str]:
         """Seal all that is written, for `spilled`; returns the ids of the settled requests that are now only there."""
+        self.flush()
         if self._backlog or self._clock() < self._retry_at or not self._roll():
             return set()
         sealed, self._segments = self._segments[:-1], self._segments[-1:]
@@ -144,6 +173,7 @@ class Journal:
         """Let go of the files: those that still hold something are left to an adopter, the rest is removed. With
         `leave` the last one stays in any case: there is more to adopt than records."""
         if self._segments:
+            self.flush()
             self.retry()
             await self.synced()
             while self._waiters:  # who came meanwhile; what begins no sync before the thread ends never will
@@ -178,12 +208,15 @@ class Journal:
 
     def _roll(self) -> bool:
         """Begin a new segment with a copy of the open requests' lines; on failure the old one is kept on."""
+        self.flush()
         try:
             self._segments.append(self._create())
         except OSError as error:
             self._alarm(error)
             return False
-        carried = b"".join(line for lines in self._open.values() for line in lines)
+        carried = b"".join(
+            line for request_id, lines in self._open.items() if request_id not in self._unwritten for line in lines
+        )
         if carried and not self._write(carried):
             self._segments.pop().drop()
             return False
@@ -229,13 +262,15 @@ class Journal:
         """At once after a rest; under load not before the gap is over, so that more requests share one sync."""
         loop = asyncio.get_running_loop()
         wait_s = self._synced_from + SYNC_GAP_S - loop.time()
-        if wait_s > 0:
+        if wait_s > 0 and self._served >= LOAD:
             self._sync_timer = loop.call_later(wait_s, self._start_sync)
         else:
             self._start_sync()
 
     def _start_sync(self) -> None:
+        self.flush()
         waiters, self._waiters, self._sync_timer = self._waiters, [], None
+        self._served = len(waiters)
         dirty = [segment for segment in (*self.spilled, *self._segments) if segment.is_dirty]
         folder = self._directory if any(segment.is_new for segment in dirty) else None
         for segment in dirty:

@@ -149,6 +149,8 @@ class Ledger:
         if len(self._unshipped) > self._max_in_memory:
             for request_id in self._journal.spill():
                 self._unshipped.pop(request_id, None)
+        if self._durability != "disk":
+            self._journal.flush()
         if self._durability == "database" and "shipping" not in self._errors:
             waiter = self._in_sql[entry.request_id] = asyncio.get_running_loop().create_future()
             await waiter

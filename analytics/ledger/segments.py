@@ -46,6 +46,11 @@ def kind_of(line: bytes) -> bytes:
     return line[9:10]
 
 
+def is_settlement(lines: bytes) -> bool:
+    """Whether lines of one request are its last one: an opening and a dispatch may come together."""
+    return kind_of(lines) == SETTLED
+
+
 def read_records(data: bytes) -> Reading:
     """Every whole line of `data`, in order, whatever stands before, between or after them."""
     records: list[Record] = []

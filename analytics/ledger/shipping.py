@@ -1,7 +1,7 @@
 """The SQL end of the ledger: a batch of journaled entries becomes rows, in one short transaction.
 
 The gateway ships every request's row, so no Python loops over columns: PostgreSQL takes the whole batch as one JSON
-parameter; SQLite, whose JSON functions parse the text again for every column (40 us a row against 8), takes tuples
+parameter; SQLite, whose JSON functions parse the text again for every column (40 us a row against 8), takes values
 that msgspec makes. Which columns there are is read from the model, once.
 """
 
@@ -22,6 +22,7 @@ from analytics.ledger.leasing import States, charge_windows, open_windows
 from analytics.models import DirtyHour, UsageRecord
 
 Field = models.Field[Any, Any]
+SQLITE_ROWS: Final = 25  # in a statement
 
 
 class SqlUsageStore:
@@ -119,9 +120,14 @@ def _insert_sqlite(batch: bytes, charged: Collection[UUID]) -> Inserted:
     present = set(UsageRecord.objects.filter(pk__in=charged).values_list("pk", flat=True)) if charged else set()
     insert = _sqlite_insert()
     rows = list(insert.rows(batch))
-    with connection.cursor() as cursor:
-        cursor.executemany(insert.statement, rows)
-        return Inserted(cursor.rowcount, {row[0][:13] + ":00:00" for row in rows}, set(charged) - present)
+    with connection.wrap_database_errors:
+        count = sum(
+            connection.connection.execute(
+                _sqlite_statement(len(some)), [value for row in some for value in row]
+            ).rowcount
+            for some in (rows[start : start + SQLITE_ROWS] for start in range(0, len(rows), SQLITE_ROWS))
+        )
+    return Inserted(count, {row[0][:13] + ":00:00" for row in rows}, set(charged) - present)
 
 
 def _mark_dirty(hours: Iterable[str]) -> None:
@@ -171,9 +177,13 @@ def _postgresql_value(field: Field) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SqliteInsert:
-    """How a batch goes into SQLite: `decode` gives its rows with the times first and the JSON columns last."""
+    """How a batch goes into SQLite: `decode` gives its rows with the times first and the JSON columns last.
 
-    statement: str
+    `into` and `values` are the parts of the statement.
+    """
+
+    into: str
+    values: str
     decode: Callable[[bytes], list[msgspec.Struct]]
     times: int
     json_from: int
@@ -202,12 +212,19 @@ def _sqlite_insert() -> SqliteInsert:
     columns = ", ".join(f'"{field.column}"' for field in fields)
     values = ", ".join(_sqlite_value(field) for field in fields)
     return SqliteInsert(
-        statement=f"INSERT INTO {UsageRecord._meta.db_table} ({columns}) "  # noqa: S608 - names come from the model
-        f"VALUES ({values}) ON CONFLICT DO NOTHING",
+        into=f"INSERT INTO {UsageRecord._meta.db_table} ({columns})",
+        values=f"({values})",
         decode=msgspec.json.Decoder(list[row]).decode,  # type: ignore[valid-type]
         times=ranks.count(0),
         json_from=ranks.count(0) + ranks.count(1),
     )
+
+
+@cache
+def _sqlite_statement(rows: int) -> str:
+    """For so many rows at once: the interpreter lock is let go once a statement, and the event loop wants it too."""
+    insert = _sqlite_insert()
+    return f"{insert.into} VALUES {', '.join([insert.values] * rows)} ON CONFLICT DO NOTHING"
 
 
 def _sqlite_rank(field: Field) -> int:
@@ -223,11 +240,11 @@ def _sqlite_rank(field: Field) -> int:
 def _sqlite_value(field: Field) -> str:
     match field:
         case models.UUIDField():
-            return "lower(replace(%s, '-', ''))"
+            return "lower(replace(?, '-', ''))"
         case models.CharField():
-            return f"substr(%s, 1, {field.max_length})"
+            return f"substr(?, 1, {field.max_length})"
         case _:
-            return "%s"
+            return "?"
 
 
 def _utc_text(seconds: float) -> str:

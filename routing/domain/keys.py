@@ -3,6 +3,7 @@
 import hmac
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 PREFIX_LENGTH = 8
 MIN_SECRET_LENGTH = 32
@@ -30,4 +31,11 @@ def key_parts(key: str) -> KeyParts | None:
 
 def key_digest(pepper: bytes, key: str) -> str:
     """HMAC-SHA256 of the whole key, 64 hex digits. Takes any text, so that a bad key is refused by a plain lookup."""
-    return hmac.digest(pepper, key.encode("utf-8", "surrogatepass"), "sha256").hex()
+    digest = _keyed(pepper).copy()  # `hmac.digest` lets go of the interpreter lock, and waits to get it back
+    digest.update(key.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _keyed(pepper: bytes) -> hmac.HMAC:
+    return hmac.new(pepper, digestmod="sha256")

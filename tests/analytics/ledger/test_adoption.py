@@ -93,10 +93,11 @@ async def test_a_living_gateway_keeps_its_journal(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.start()
     journal.append(OPEN, request_id(1), encoded(opened(1))[0])
+    journal.append(DISPATCHED, request_id(1), encoded(dispatch(1))[0])
     store = MemoryStore()
     assert adopt_once(tmp_path, store, MemoryBank()) == Adoption()
     await journal.close()
-    assert adopt_once(tmp_path, store, MemoryBank()) == Adoption(journals=1, released=1)
+    assert adopt_once(tmp_path, store, MemoryBank()) == Adoption(journals=1, expired=1)
 
 
 def test_the_database_being_away_leaves_the_journal_for_the_next_try(tmp_path: Path) -> None:

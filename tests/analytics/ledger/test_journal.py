@@ -48,6 +48,7 @@ def write(journal: Journal, number: int, kinds: bytes) -> None:
     }
     for kind in (bytes([letter]) for letter in kinds):
         journal.append(kind, request_id(number), encoded(lines[kind])[0])
+        journal.flush()
 
 
 def files(folder: Path) -> list[str]:
@@ -62,10 +63,37 @@ async def test_the_folder_and_the_file_are_private(tmp_path: Path) -> None:
         assert file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_records_stand_in_the_file_when_append_returns(tmp_path: Path) -> None:
+async def test_an_opening_is_written_with_its_dispatch_and_a_settlement_with_the_next_flush(tmp_path: Path) -> None:
     async with journaling(tmp_path) as journal:
-        write(journal, 1, b"ODS")
-        assert journal_lines(tmp_path) == [("O", ONE), ("D", ONE), ("S", ONE)]
+        write(journal, 1, b"O")
+        assert journal_lines(tmp_path) == []
+        write(journal, 1, b"D")
+        assert journal_lines(tmp_path) == [("O", ONE), ("D", ONE)]
+        for number in (1, 2):
+            journal.append(SETTLED, request_id(number), encoded(settled(number))[0])
+        assert journal_lines(tmp_path) == [("O", ONE), ("D", ONE)]
+        journal.flush()
+        assert journal_lines(tmp_path) == [("O", ONE), ("D", ONE), ("S", ONE), ("S", TWO)]
+
+
+async def test_a_sync_writes_what_was_settled_before_it(tmp_path: Path) -> None:
+    async with journaling(tmp_path) as journal:
+        journal.append(SETTLED, ONE, encoded(settled(1))[0])
+        await journal.synced()
+        assert journal_lines(tmp_path) == [("S", ONE)]
+
+
+async def test_a_settlement_that_is_shipped_before_it_was_written_needs_no_file_for_long(tmp_path: Path) -> None:
+    async with journaling(tmp_path) as journal:
+        journal.append(SETTLED, ONE, encoded(settled(1))[0])
+        journal.forget([ONE])
+    assert files(tmp_path) == []
+
+
+async def test_a_request_that_was_refused_before_any_dispatch_leaves_its_settlement_only(tmp_path: Path) -> None:
+    async with journaling(tmp_path) as journal:
+        write(journal, 1, b"OS")
+        assert journal_lines(tmp_path) == [("S", ONE)]
 
 
 async def test_a_full_segment_is_removed_once_its_settled_requests_are_shipped(tmp_path: Path) -> None:
@@ -112,9 +140,9 @@ async def test_an_old_segment_is_left_behind_but_an_outage_leaves_no_file_a_minu
 async def test_what_is_not_shipped_or_not_settled_is_left_when_the_journal_closes(tmp_path: Path) -> None:
     async with journaling(tmp_path) as journal:
         write(journal, 1, b"ODS")
-        write(journal, 2, b"O")
+        write(journal, 2, b"OD")
         journal.forget([ONE])
-    assert ("O", TWO) in journal_lines(tmp_path)
+    assert ("D", TWO) in journal_lines(tmp_path)
 
 
 async def test_a_full_disk_stops_nobody_and_the_records_follow_when_there_is_room(tmp_path: Path) -> None:
@@ -151,11 +179,11 @@ async def test_a_full_disk_while_a_segment_begins_keeps_the_old_one_going(tmp_pa
     clock = Clock()
     async with journaling(tmp_path, segment_bytes=2000, clock=clock) as journal:
         for number in (1, 2, 3, 4, 5):
-            write(journal, number, b"O")
+            write(journal, number, b"OD")
         before = journal_lines(tmp_path)
         with room_on_disk(400):
             clock.now += 5
-            write(journal, 6, b"O")
+            write(journal, 6, b"OD")
             assert journal.disk_full
         assert set(before) <= set(journal_lines(tmp_path))
         clock.now += 5

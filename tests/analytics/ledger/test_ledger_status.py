@@ -46,8 +46,11 @@ def test_a_running_and_a_stopped_journal_are_told_apart(folder: Path) -> None:
     SqlUsageStore().ship(encoded(settled(1)))
     journal = Journal(folder)
     journal.start()
-    for number, kind, value in ((1, SETTLED, settled(1)), (2, SETTLED, settled(2)), (3, OPEN, opened(3))):
-        journal.append(kind, request_id(number), encoded(value)[0])
+    for number in (1, 2):
+        journal.append(SETTLED, request_id(number), encoded(settled(number))[0])
+    journal.append(OPEN, request_id(3), encoded(opened(3))[0])
+    journal.append(DISPATCHED, request_id(3), encoded(dispatch(3))[0])
+    journal.flush()
     (folder / "dead-1.000001.journal").write_bytes(frame(OPEN, encoded(opened(4))[0]))
     found = {state["owner"]: state for state in status()["journals"]}
     assert {"is_running": True, "files": 1, "open": 1, "unshipped": 1}.items() <= found[journal.owner].items()
