@@ -1,4 +1,4 @@
-"""`script/bench [--json FILE] [--requests N] [--rounds N]`: measure the gateway against its own vendor, and print it.
+"""`script/bench [--postgres] [--json FILE] [--requests N] [--rounds N]`: measure the gateway against its own vendor.
 
 CPU per request is the gateway process's own (user and system, all threads: shipping to the database included); the
 least of the rounds counts, since a shared machine only ever adds. `overhead` is latency at one connection against the
@@ -8,13 +8,16 @@ same calls made directly.
 import argparse
 import asyncio
 import json
+import os
 import platform
 import tempfile
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.load import Result, Shot, fire
 from benchmarks.stage import Stage, stage
+from routerplatform.embedded import running, start_postgres
 
 PATH = "/v1/chat/completions"
 FLOOR = "same wire, bare forwarder"
@@ -89,8 +92,14 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4000, help="per round (default 4000)")
     parser.add_argument("--rounds", type=int, default=3, help="the least of them counts (default 3)")
     parser.add_argument("--only", choices=sorted(SHOTS), help="measure one row only")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own instead of SQLite")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, stage(Path(folder)) as on:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if options.postgres:
+            folder.chmod(0o711)  # PostgreSQL may have to run as another user
+            os.environ["DATABASE_URL"] = stack.enter_context(running(start_postgres(folder / "postgres"))).url
+        on = stack.enter_context(stage(folder))
         idle_mb = on.gateway.rss_mb()
         wanted = [options.only] if options.only else list(SHOTS)
         rows = [measure(on, what, requests=options.requests, rounds=options.rounds) for what in wanted]
@@ -106,6 +115,11 @@ def report(rows: list[Row], added: dict[str, float], *, idle_mb: float, loaded_m
             f"{row.what:30}{row.connections:>6}{row.cpu_ms:>9.3f}{row.p50_ms:>9.2f}{row.p99_ms:>9.2f}"
             f"{row.per_s:>8.0f}{row.errors:>8}" + (f"{row.cpu_ms / floor:>9.2f}" if floor else "")
         )
+    with_ledger, without = (
+        next((row.cpu_ms for row in rows if row.what == what), None) for what in ("same wire", BARE)
+    )
+    if with_ledger and without:
+        print(f"the ledger: {with_ledger - without:.3f} ms CPU per request")
     print(f"added at one connection: p50 {added['p50_ms']} ms, p99 {added['p99_ms']} ms")
     print(f"resident memory: {idle_mb:.0f} MB at start, {loaded_mb:.0f} MB after the load")
     if target:
