@@ -23,8 +23,9 @@ from analytics.ledger.segments import OPEN, SETTLED, Segment, frame, is_settleme
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 SEGMENT_S: Final = 60.0
 RETRY_S: Final = 1.0
-SYNC_GAP_S: Final = 0.005  # from one sync's beginning to the next, under load
-LOAD: Final = 4  # requests that waited for the last sync
+LOAD: Final = 4  # requests that waited for the last sync: from then on the next one waits too
+SYNC_GAP_S: Final = 0.001  # for each of them, from one sync's beginning to the next
+LONGEST_GAP_S: Final = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -261,8 +262,9 @@ class Journal:
     def _plan_sync(self) -> None:
         """At once after a rest; under load not before the gap is over, so that more requests share one sync."""
         loop = asyncio.get_running_loop()
-        wait_s = self._synced_from + SYNC_GAP_S - loop.time()
-        if wait_s > 0 and self._served >= LOAD:
+        gap_s = min(self._served * SYNC_GAP_S, LONGEST_GAP_S) if self._served >= LOAD else 0.0
+        wait_s = self._synced_from + gap_s - loop.time()
+        if wait_s > 0:
             self._sync_timer = loop.call_later(wait_s, self._start_sync)
         else:
             self._start_sync()
