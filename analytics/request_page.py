@@ -15,8 +15,8 @@ from analytics.periods import Period, period_of
 from analytics.selectors import RequestFilters, requests_page
 from analytics.selectors.adjustments import adjustments_of_request
 from analytics.sight import Sight
+from providers.domain.answer import Usage
 from providers.domain.pricing import CostLine, cost_lines, price_from_snapshot
-from providers.domain.types import Usage
 from providers.models import Price
 
 Position = tuple[datetime, UUID]

@@ -14,7 +14,8 @@ from pathlib import Path
 import uvloop
 from redis import Redis
 
-from providers.domain.types import ChatRequest, Conversation, PromptDefaults, RateLimit
+from providers.domain.conversation import Conversation
+from providers.domain.types import ChatRequest, PromptDefaults, RateLimit
 from routerplatform.embedded import running, start_valkey
 from routerplatform.gateway.rate_limits import RateLimits
 from routerplatform.gateway.shared_counters import SharedCounters

@@ -12,7 +12,7 @@ from simple_history.models import HistoricalRecords
 from providers.domain.pricing import complaint_about_tiers
 from providers.domain.types import Capability
 from providers.fields import SealedTextField
-from providers.registry import kind_choices
+from providers.registry import kind_choices, wire_choices
 
 slug_name = RegexValidator(
     r"^[a-z0-9][a-z0-9._-]*$", "Lower-case letters, digits, dot, dash and underscore; starts with a letter or digit."
@@ -24,6 +24,11 @@ class Health(models.TextChoices):
     HEALTHY = "healthy", "Healthy"
     DEGRADED = "degraded", "Degraded"
     DOWN = "down", "Down"
+
+
+class KeyStrategy(models.TextChoices):
+    ROUND_ROBIN = "round_robin", "In turn"
+    LEAST_USED = "least_used", "The one with the fewest requests under way"
 
 
 class Provider(models.Model):
@@ -66,6 +71,13 @@ class Provider(models.Model):
         blank=True,
         help_text="Only public addresses are called unless listed here: one network per line, for example 10.0.0.0/8 "
         "or 127.0.0.1/32 for a model server on this machine.",
+    )
+    key_strategy = models.CharField(
+        "how keys are chosen",
+        max_length=12,
+        choices=KeyStrategy.choices,
+        default=KeyStrategy.ROUND_ROBIN,
+        help_text="Among the active keys. One that the vendor has refused or limited rests for a while.",
     )
     health = models.CharField(max_length=10, choices=Health.choices, default=Health.UNKNOWN, editable=False)
     health_note = models.CharField(max_length=300, blank=True, editable=False)
@@ -215,6 +227,12 @@ class RateLimitFields(models.Model):
         return ", ".join(f"{limit:,} {unit}" for unit, limit in limits.items() if limit is not None)
 
 
+class BreakerOverride(models.TextChoices):
+    AUTOMATIC = "", "By its failures"
+    OPEN = "open", "Forced open: nothing is sent here"
+    CLOSED = "closed", "Forced closed: failures are ignored"
+
+
 class Deployment(RateLimitFields):
     """A model at a provider: the unit that a route ends at. At its rate limit it is passed over."""
 
@@ -233,6 +251,23 @@ class Deployment(RateLimitFields):
         blank=True,
         help_text="Usual time to a full answer; policies with a latency ceiling skip slower ones. Empty: not known.",
     )
+
+    wire = models.CharField(
+        "API",
+        max_length=30,
+        blank=True,
+        choices=wire_choices,
+        help_text="Only for a model that its provider serves through one API alone. Empty: as the provider does.",
+    )
+    breaker = models.CharField(
+        "circuit breaker",
+        max_length=6,
+        blank=True,
+        choices=BreakerOverride.choices,
+        default=BreakerOverride.AUTOMATIC,
+        help_text="Force it by hand while you know better than the failures do.",
+    )
+    breaker_reset_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     history = HistoricalRecords()
 

@@ -19,6 +19,7 @@ from providers.domain.egress import address_allowed
 from providers.domain.health import NOTE_CHARS, ProbeOutcome
 from providers.domain.types import Endpoint, Wire
 from providers.wires import WIRES
+from providers.wires.anthropic import VERSION
 from providers.wires.failure_reading import clean
 
 PROBE_TIMEOUT_S = 10.0
@@ -54,7 +55,7 @@ def probe_all(probes: Sequence[Probe]) -> list[ProbeResult]:
 
     Must not be called from a thread that runs an event loop.
     """
-    wires = {probe.endpoint.wire for probe in probes}
+    wires = {probe.endpoint.wires[0] for probe in probes}
     sdks = {wire: _library("anthropic" if wire is Wire.ANTHROPIC else "openai") for wire in wires}
 
     async def run() -> list[ProbeResult]:
@@ -62,7 +63,7 @@ def probe_all(probes: Sequence[Probe]) -> list[ProbeResult]:
 
         async def one(probe: Probe) -> ProbeResult:
             async with gate:
-                return await _probe(probe, sdks[probe.endpoint.wire])
+                return await _probe(probe, sdks[probe.endpoint.wires[0]])
 
         return await asyncio.gather(*(one(probe) for probe in probes))
 
@@ -86,7 +87,7 @@ async def _probe(probe: Probe, sdk: ModuleType) -> ProbeResult:
     except (TimeoutError, sdk.APITimeoutError):
         outcome, note = ProbeOutcome.FAILED, f"no answer within {PROBE_TIMEOUT_S:g} s"
     except sdk.APIStatusError as error:
-        failure = WIRES[probe.endpoint.wire].read_failure(
+        failure = WIRES[probe.endpoint.wires[0]].read_failure(
             error.status_code, error.response.headers, error.response.content
         )
         outcome, note = _read_refusal(error.status_code, failure.message)
@@ -105,9 +106,11 @@ async def _list_models(probe: Probe, sdk: ModuleType, address: str) -> object:
         request.extensions = {**request.extensions, "sni_hostname": host}
         for name in set(request.headers) - SENT_HEADERS:  # with what the SDK found in this process's environment
             del request.headers[name]
-        request.headers.update(WIRES[endpoint.wire].authorization(probe.secret))
+        request.headers.update(endpoint.auth.headers(probe.secret))
+        if endpoint.wires[0] is Wire.ANTHROPIC:
+            request.headers.update(VERSION)
 
-    new_client = sdk.AsyncAnthropic if endpoint.wire is Wire.ANTHROPIC else sdk.AsyncOpenAI
+    new_client = sdk.AsyncAnthropic if endpoint.wires[0] is Wire.ANTHROPIC else sdk.AsyncOpenAI
     # Not the SDK's own default client: Anthropic's takes the environment's proxies even with trust_env=False.
     http_client = _library("httpx2").AsyncClient(
         trust_env=False, follow_redirects=False, event_hooks={"request": [pin]}, timeout=PROBE_TIMEOUT_S

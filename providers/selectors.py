@@ -3,11 +3,22 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
+from typing import cast
 
 from django.db.models import Q
 
 from providers.domain.pricing import rate_from_usd, tier_from_row
-from providers.domain.types import Capability, Credential, Deployment, Endpoint, Price, RateLimit
+from providers.domain.types import (
+    BreakerOverride,
+    Capability,
+    Credential,
+    Deployment,
+    Endpoint,
+    KeyStrategy,
+    Price,
+    RateLimit,
+    Wire,
+)
 from providers.models import Deployment as DeploymentRow
 from providers.models import Price as PriceRow
 from providers.models import PriceSource, Provider, ProviderKey
@@ -47,11 +58,13 @@ def endpoint_of(provider: Provider) -> Endpoint:
         id=provider.pk,
         name=provider.name,
         kind=provider.kind,
-        wire=kind.wire,
+        wires=kind.wires,
         base_url=(provider.base_url or kind.base_url).rstrip("/"),
         connect_timeout_s=provider.connect_timeout_s,
         timeout_s=provider.timeout_s,
+        auth=kind.auth,
         max_tokens_field=kind.max_tokens_field,
+        key_strategy=cast(KeyStrategy, provider.key_strategy),
         allowed_networks=tuple(provider.allowed_networks.split()),
     )
 
@@ -130,6 +143,9 @@ def _deployment(
         price=price_of(price) if price else None,
         expected_latency_ms=row.expected_latency_ms,
         rate_limit=rate_limit_of(row.rpm_limit, row.tpm_limit, row.max_parallel_requests),
+        wire=Wire(row.wire) if row.wire else None,
+        breaker=cast(BreakerOverride, row.breaker),
+        breaker_reset_at=row.breaker_reset_at.timestamp() if row.breaker_reset_at else 0.0,
     )
 
 

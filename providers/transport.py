@@ -18,9 +18,8 @@ from yarl import URL
 
 from providers.domain.egress import address_allowed
 from providers.domain.errors import Failure, FailureKind, ProviderError
-from providers.domain.types import Credential, Endpoint, UpstreamRequest, Wire
+from providers.domain.types import AuthStyle, Credential, Endpoint, UpstreamRequest
 from providers.fields import unseal
-from providers.wires import WIRES
 from providers.wires.failure_reading import clean
 
 logger = logging.getLogger(__name__)
@@ -88,7 +87,7 @@ class Transport:
 
     def __init__(self) -> None:
         self._sessions: dict[Endpoint, aiohttp.ClientSession] = {}
-        self._headers: dict[tuple[Wire, str], dict[str, str]] = {}
+        self._headers: dict[tuple[AuthStyle, str], dict[str, str]] = {}
         self._urls: dict[tuple[Endpoint, str], URL] = {}
 
     @asynccontextmanager
@@ -151,10 +150,10 @@ class Transport:
     def _authorization(self, endpoint: Endpoint, credential: Credential | None) -> dict[str, str]:
         """The headers of a credential; unsealed once per process and kept in memory only."""
         sealed = credential.sealed if credential else ""
-        headers = self._headers.get((endpoint.wire, sealed))
+        headers = self._headers.get((endpoint.auth, sealed))
         if headers is None:
             secret = _unsealed(endpoint, credential) if credential else ""
-            headers = self._headers[endpoint.wire, sealed] = WIRES[endpoint.wire].authorization(secret)
+            headers = self._headers[endpoint.auth, sealed] = endpoint.auth.headers(secret)
         return headers
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from routerplatform.doors.compatible import openai_door
+from routerplatform.doors.compatible import compatible_door
 from routerplatform.doors.exchange import CallerGone, CappedBody, Exchange, Lifetime, Message, Receive, Send
 from routerplatform.doors.idempotency import once
 from routerplatform.gateway.errors import GatewayError
@@ -37,7 +37,7 @@ class Application:
         if scope["type"] == "websocket":
             await self._sockets({**scope, RUNTIME: runtime}, receive, send)
         elif path.startswith("/v1/"):
-            await openai_door(runtime, scope, receive, send)
+            await compatible_door(runtime, scope, receive, send)
         elif path.startswith("/health/"):
             await _probe(runtime, path, send)
         else:

@@ -8,8 +8,9 @@ from random import Random
 from typing import Any, TypeVar
 
 from analytics.models import UsageRecord, UsageSource, UsageState
+from providers.domain.answer import Usage
 from providers.domain.pricing import cost_nano, price_snapshot
-from providers.domain.types import Price, Usage
+from providers.domain.types import Price
 from routerplatform.demo_content import DEMO_ALIASES, DEMO_CANDIDATES, DEMO_MODELS, DEMO_TEAMS, DemoTeam
 from routerplatform.starter import DEFAULT, STARTER_PERSONAS
 from routing.models import VirtualKey

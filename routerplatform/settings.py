@@ -193,6 +193,7 @@ if EMAIL_URL:
 # --- the request path --------------------------------------------------------------------------------------------
 MAX_BODY_BYTES: int = env.int("MAX_BODY_BYTES", default=20 * 1024 * 1024)
 REQUEST_TIMEOUT_S: float = env.float("REQUEST_TIMEOUT_S", default=600.0)
+STREAM_KEEP_ALIVE_S: float = env.float("STREAM_KEEP_ALIVE_S", default=15.0)
 MAX_ATTEMPTS: int = env.int("MAX_ATTEMPTS", default=1 + env.int("AI_ROUTER_MAX_RETRIES", default=3))
 CONFIG_POLL_S: float = env.float("CONFIG_POLL_S", default=0.5)
 GATEWAY_PROCESSES: int = max(1, env.int("GATEWAY_PROCESSES", default=1))

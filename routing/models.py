@@ -29,6 +29,9 @@ class Team(RateLimitFields):
     slug = models.SlugField(max_length=80, unique=True, help_text="Used in addresses and exports.")
     is_active = models.BooleanField("active", default=True, help_text="Off: every key of the team is refused.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    cache_purged_at = models.DateTimeField(
+        "response cache purged", null=True, blank=True, editable=False, help_text="Older answers are not given again."
+    )
 
     history = HistoricalRecords()
 
@@ -105,6 +108,12 @@ class AliasTarget(models.Model):
         return f"{self.position}. {self.deployment}"
 
 
+class CacheMode(models.TextChoices):
+    AUTOMATIC = "auto", "Requests at temperature 0"
+    ALWAYS = "always", "Every request"
+    NEVER = "never", "Nothing"
+
+
 class RoutingPolicy(models.Model):
     """Which models may serve, in which order, and within which limits."""
 
@@ -142,6 +151,22 @@ class RoutingPolicy(models.Model):
         blank=True,
         validators=[validate_capabilities],
         help_text="Every model of this policy must have them, whatever the request needs.",
+    )
+
+    cache_mode = models.CharField(
+        "response cache",
+        max_length=6,
+        choices=CacheMode.choices,
+        default=CacheMode.AUTOMATIC,
+        help_text="Which answers are kept and given again to equal requests of the same team. A request can opt in or "
+        "out by itself.",
+    )
+    cache_ttl_s = models.PositiveIntegerField(
+        "kept for (s)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Empty: as the platform’s settings say (CACHE_TTL, an hour).",
     )
 
     history = HistoricalRecords()

@@ -12,7 +12,8 @@ from redis import Redis
 
 from benchmarks import floor, rate_limits, upstream
 from benchmarks.load import Result, Shot, fire
-from providers.domain.types import Finished, RateLimit, TextDelta, UsageReported, Wire
+from providers.domain.answer import Finished, TextDelta, UsageReported
+from providers.domain.types import RateLimit, Wire
 from providers.wires import WIRES
 from tests.gateway import serving
 from tests.routing.domain.build import request

@@ -16,8 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from analytics.domain.rollup import hour_of
 from analytics.models import Budget, UsageRecord, UsageRollup, UsageState
 from analytics.selectors.sums import dirty_hours
+from providers.domain.answer import Usage
 from providers.domain.pricing import cost_nano, price_from_snapshot
-from providers.domain.types import Usage
 from providers.models import CatalogueModel, Deployment, Price, Provider, ProviderKey
 from routerplatform.demo import SeedResult, remove, seed
 from routerplatform.demo_content import DEMO_MODELS, DEMO_TEAMS

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from providers.domain.answer import Usage
 from providers.domain.failures import REACTIONS
 from providers.domain.pricing import bound_nano, cost_nano
-from providers.domain.types import Price, Usage
+from providers.domain.types import Price
 
 GATEWAY_STOPPED = "gateway_stopped"
 IN_DOUBT = frozenset(str(kind) for kind, reaction in REACTIONS.items() if reaction.billed_in_doubt)

@@ -17,6 +17,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     http_status: int | None = None
     message: str = ""
     billed_nano: int | None = None  # a broken attempt that the vendor bills all the same
+    vendor_request_id: str = ""  # what the vendor's support asks for
 
 
 class BudgetUse(Struct, frozen=True, omit_defaults=True):
@@ -72,6 +73,8 @@ class UsageEntry(Struct, frozen=True):
     ttft_ms: float | None = None
     latency_ms: float = 0.0
     overhead_ms: float = 0.0
+    cache: str = ""  # "hit": answered before, and kept; "miss": it was asked for and kept
+    saved_nano: int | None = 0  # what a hit would have cost
 
 
 class Dispatch(Struct, frozen=True):

@@ -24,8 +24,9 @@ from analytics.models.budgets import (
     BudgetWindow,
 )
 from analytics.models.idempotency import IdempotentAnswer
+from analytics.models.responses import StoredResponse
 from analytics.models.rollups import DirtyHour, HourlyRollup, LedgerCheck, UsageRetention, UsageRollup
-from analytics.models.usage import UsageRecord, UsageSource, UsageState
+from analytics.models.usage import CacheUse, UsageRecord, UsageSource, UsageState
 
 __all__ = [
     "Alert",
@@ -43,6 +44,7 @@ __all__ = [
     "BudgetMode",
     "BudgetScope",
     "BudgetWindow",
+    "CacheUse",
     "ChannelKind",
     "DeliveryState",
     "DirtyHour",
@@ -50,6 +52,7 @@ __all__ = [
     "IdempotentAnswer",
     "LedgerCheck",
     "Severity",
+    "StoredResponse",
     "UsageAdjustment",
     "UsageRecord",
     "UsageRetention",

@@ -20,6 +20,12 @@ class UsageSource(models.TextChoices):
     NONE = "none", "Nothing used"
 
 
+class CacheUse(models.TextChoices):
+    NONE = "", "Not asked for"
+    HIT = "hit", "Hit: answered from the cache"
+    MISS = "miss", "Miss: answered by a provider, and kept"
+
+
 class UsageRecord(models.Model):
     """One request, final when it appears. Written by the ledger's shipper, never edited, never deleted by hand.
 
@@ -67,6 +73,10 @@ class UsageRecord(models.Model):
     ttft_ms = models.FloatField("first token (ms)", null=True, blank=True)
     latency_ms = models.FloatField("total (ms)")
     overhead_ms = models.FloatField("of which ours (ms)", default=0)
+    cache = models.CharField("response cache", max_length=4, choices=CacheUse.choices, blank=True, default="")
+    saved_nano = models.BigIntegerField(
+        "saved by the cache (nano-USD)", null=True, blank=True, default=0, help_text="What a hit would have cost."
+    )
 
     class Meta:
         ordering = ["-started_at"]

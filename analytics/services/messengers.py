@@ -21,7 +21,7 @@ from django.core.mail import EmailMessage
 from analytics.domain.alert_messages import AlertMessage, secret_key, signature_headers
 from analytics.models import AlertChannel, ChannelKind
 from providers.domain.errors import ProviderError
-from providers.domain.types import Endpoint, UpstreamRequest, Wire
+from providers.domain.types import Endpoint, UpstreamRequest
 from providers.fields import unseal
 from providers.transport import Transport
 
@@ -150,7 +150,7 @@ def webhook_endpoint(url: str, allowed_networks: str) -> Endpoint:
         id=0,
         name="the webhook",
         kind="webhook",
-        wire=Wire.OPENAI,  # of no effect: it is called without a credential
+        wires=(),  # of no effect: it is called as it is
         base_url=url,
         connect_timeout_s=5.0,
         timeout_s=WEBHOOK_TIMEOUT_S,

@@ -22,8 +22,8 @@ from analytics.domain.rerating import Correction, Rated, alias_of, broken_nano, 
 from analytics.domain.rollup import hour_of
 from analytics.models import BudgetScope, BudgetWindow, UsageAdjustment, UsageRecord, UsageSource
 from analytics.services.rollups import hours_mark
+from providers.domain.answer import Usage
 from providers.domain.pricing import price_snapshot
-from providers.domain.types import Usage
 from providers.models import Price
 from providers.selectors import PriceBook, price_book, price_of
 

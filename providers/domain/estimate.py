@@ -17,7 +17,8 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Raw, Struct
 
-from providers.domain.types import ChatRequest, ImagePart
+from providers.domain.conversation import ImagePart
+from providers.domain.types import ChatRequest
 
 _LETTERS = string.ascii_letters.encode()
 _SPACES = b" \t\r\n"

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, Decimal, InvalidOperation, localcontext
 from typing import Any
 
-from providers.domain.types import Price, PriceTier, Usage
+from providers.domain.answer import Usage
+from providers.domain.types import Price, PriceTier
 
 _PER = 1_000_000  # tokens that a rate is for
 _NANO_DIGITS = 9

@@ -1,4 +1,4 @@
-"""The words of one call, shared by every floor: the caller's request, the typed conversation, what a model answers.
+"""The words of one call, shared by every floor: the caller's request, and whom we call with it.
 
 All values are frozen. A `ChatRequest` keeps the caller's own bytes by top-level key, so that a target of the same wire
 gets them back unread; `conversation()` reads them into parts only when a target speaks another wire.
@@ -9,18 +9,55 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from msgspec import Raw, Struct
+from msgspec import Raw
+
+from providers.domain.conversation import Conversation, EmbeddingBatch
+
+
+class Operation(StrEnum):
+    """What a request wants done."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
 
 
 class Wire(StrEnum):
-    """The protocol that a vendor's endpoint speaks."""
+    """One API of a vendor: what an endpoint speaks, and what a caller may speak already."""
 
-    OPENAI = "openai"
+    OPENAI = "openai"  # chat completions
+    OPENAI_RESPONSES = "openai-responses"
+    OPENAI_COMPLETIONS = "openai-completions"
+    OPENAI_EMBEDDINGS = "openai-embeddings"
     ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    GEMINI_EMBEDDINGS = "gemini-embeddings"
+    COHERE = "cohere"
+    COHERE_EMBEDDINGS = "cohere-embeddings"
+    OLLAMA = "ollama"
+    OLLAMA_EMBEDDINGS = "ollama-embeddings"
+
+    @property
+    def operation(self) -> Operation:
+        return Operation.EMBEDDINGS if self.value.endswith("-embeddings") else Operation.CHAT
+
+
+class AuthStyle(StrEnum):
+    """How a provider key travels; the values are the header's name, but for Bearer."""
+
+    BEARER = "bearer"
+    X_API_KEY = "x-api-key"  # Anthropic
+    X_GOOG_API_KEY = "x-goog-api-key"  # Gemini
+    API_KEY = "api-key"  # Azure
+
+    def headers(self, secret: str) -> dict[str, str]:
+        """An empty secret is an endpoint that needs none."""
+        if not secret:
+            return {}
+        return {"authorization": f"Bearer {secret}"} if self is AuthStyle.BEARER else {self.value: secret}
 
 
 class Capability(StrEnum):
-    """What a request may need and a model may have."""
+    """What a request may need and a model may have. A model for embeddings does nothing else."""
 
     STREAMING = "streaming"
     TOOL_CALLING = "tool_calling"
@@ -30,93 +67,8 @@ class Capability(StrEnum):
     REASONING = "reasoning"
     TEMPERATURE = "temperature"
     PROMPT_CACHING = "prompt_caching"
-
-
-class Role(StrEnum):
-    SYSTEM = "system"
-    USER = "user"
-    ASSISTANT = "assistant"
-
-
-class FinishReason(StrEnum):
-    STOP = "stop"
-    LENGTH = "length"
-    TOOL_CALLS = "tool_calls"
-    CONTENT_FILTER = "content_filter"
-
-
-# --- the conversation, read only for translation ----------------------------------------------------------------
-
-
-class TextPart(Struct, frozen=True, tag="text"):
-    text: str
-
-
-class ImagePart(Struct, frozen=True, tag="image"):
-    """An image by address, or inline: then `media_type` and base64 `data` are set and `url` is empty."""
-
-    url: str = ""
-    media_type: str = ""
-    data: str = ""
-
-
-class ToolCallPart(Struct, frozen=True, tag="tool_call"):
-    """The model asked for a tool; `arguments` is the JSON text as the model wrote it."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-class ToolResultPart(Struct, frozen=True, tag="tool_result"):
-    call_id: str
-    text: str
-    is_error: bool = False
-
-
-Part = TextPart | ImagePart | ToolCallPart | ToolResultPart
-
-
-class Message(Struct, frozen=True):
-    role: Role
-    parts: tuple[Part, ...]
-
-
-class Tool(Struct, frozen=True):
-    """A function the model may call; `parameters` is its JSON schema, as sent."""
-
-    name: str
-    description: str
-    parameters: Raw
-
-
-class ToolChoice(Struct, frozen=True):
-    mode: Literal["auto", "none", "required", "named"]
-    name: str = ""
-
-
-class ResponseFormat(Struct, frozen=True):
-    """`schema` is the caller's JSON schema for kind `json_schema`, else empty."""
-
-    kind: Literal["text", "json_object", "json_schema"]
-    name: str = ""
-    schema: Raw = Raw()
-
-
-class Conversation(Struct, frozen=True):
-    """A request in full, free of any wire. `dropped` names tuning knobs that no other wire has."""
-
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...] = ()
-    tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
-    user: str = ""
-    dropped: tuple[str, ...] = ()
+    DOCUMENTS = "documents"
+    EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +78,8 @@ class ChatRequest:
     `fields` is the caller's JSON object by top-level key (values verbatim) when `wire` is set, else empty.
     `input_tokens_bound` is never below what a vendor counts: UTF-8 bytes of the body. `input_tokens_estimate` is the
     likely count. `max_tokens` is None when the caller set no limit; it is for each of the `choices` asked for.
+    `embeddings` gives the texts of a request for embeddings, which has no conversation. `only_at` is the one deployment
+    (“provider/model”) that can serve it, because that one keeps what the request refers to.
     """
 
     model: str
@@ -140,6 +94,13 @@ class ChatRequest:
     max_tokens: int | None = None
     choices: int = 1
     include_usage: bool = True
+    temperature: float | None = None
+    embeddings: Callable[[], EmbeddingBatch] | None = None
+    only_at: str = ""
+
+    @property
+    def operation(self) -> Operation:
+        return Operation.CHAT if self.embeddings is None else Operation.EMBEDDINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +167,9 @@ class Credential:
     sealed: str = field(repr=False)
 
 
+KeyStrategy = Literal["round_robin", "least_used"]
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A provider as the transport sees it. `allowed_networks` opens private addresses for this provider only; without
@@ -214,18 +178,27 @@ class Endpoint:
     id: int
     name: str
     kind: str
-    wire: Wire
+    wires: tuple[Wire, ...]  # the APIs it speaks; the first for an operation is the one that requests are translated to
     base_url: str
     connect_timeout_s: float
     timeout_s: float
+    auth: AuthStyle = AuthStyle.BEARER
     max_tokens_field: str = "max_tokens"
+    key_strategy: KeyStrategy = "round_robin"
     allowed_networks: tuple[str, ...] = ()
     public_addresses: bool = True
 
 
+BreakerOverride = Literal["", "open", "closed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One upstream model at one provider: what can be called, what it can do, what it costs."""
+    """One upstream model at one provider: what can be called, what it can do, what it costs.
+
+    `wire` is set where the model is served through one API of its provider only. `breaker` is what an operator has
+    forced; what was known of its failures before `breaker_reset_at` (seconds since the epoch) does not count.
+    """
 
     id: int
     name: str  # "provider/upstream-model"
@@ -240,86 +213,27 @@ class Deployment:
     price: Price | None
     expected_latency_ms: int | None = None
     rate_limit: RateLimit | None = None
+    wire: Wire | None = None
+    breaker: BreakerOverride = ""
+    breaker_reset_at: float = 0.0
 
-
-# --- what comes back ----------------------------------------------------------------------------------------------
-
-
-class Usage(Struct, frozen=True, gc=False):
-    """Tokens in disjoint buckets: `input_tokens` is what no cache served; `reasoning_tokens` is part of output,
-    `cache_creation_1h_input_tokens` (kept for an hour) part of `cache_creation_input_tokens`."""
-
-    input_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_creation_input_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    cache_creation_1h_input_tokens: int = 0
-
-    @property
-    def all_input_tokens(self) -> int:
-        """What the prompt came to; long ones may be billed at other rates."""
-        return self.input_tokens + self.cache_read_input_tokens + self.cache_creation_input_tokens
-
-
-class Started(Struct, frozen=True, gc=False):
-    """The vendor's own id of the answer, before any content."""
-
-    id: str
-
-
-class TextDelta(Struct, frozen=True, gc=False):
-    text: str
-
-
-class ReasoningDelta(Struct, frozen=True, gc=False):
-    text: str
-
-
-class ToolCallStart(Struct, frozen=True, gc=False):
-    """A tool call begins; `index` counts the answer's tool calls from 0."""
-
-    index: int
-    id: str
-    name: str
-
-
-class ToolCallDelta(Struct, frozen=True, gc=False):
-    """More of the JSON text of call `index`."""
-
-    index: int
-    arguments: str
-
-
-class Finished(Struct, frozen=True, gc=False):
-    reason: FinishReason
-
-
-class UsageReported(Struct, frozen=True, gc=False):
-    """The vendor's count so far; the last one is the one to bill."""
-
-    usage: Usage
-
-
-StreamEvent = Started | TextDelta | ReasoningDelta | ToolCallStart | ToolCallDelta | Finished | UsageReported
-CONTENT_EVENTS = (TextDelta, ReasoningDelta, ToolCallStart, ToolCallDelta)
-
-
-class Frame(Struct, frozen=True, gc=False):
-    """One step of an answer: the vendor's bytes (one SSE frame, or the whole body) and what they mean.
-
-    A caller of the same wire gets `raw`; everybody else gets `events` rendered. `raw` is empty when the frame is not
-    meant for a caller who did not ask for it (the usage chunk that the gateway asked for itself).
-    """
-
-    raw: bytes
-    events: tuple[StreamEvent, ...]
+    def wire_for(self, request: ChatRequest) -> Wire | None:
+        """The API to ask through: the caller's own where it is spoken, else the one to translate to; None when this
+        deployment has none for what is wanted."""
+        spoken = self.endpoint.wires if self.wire is None else (self.wire,)
+        if request.wire in spoken:
+            return request.wire
+        return next((wire for wire in spoken if wire.operation is request.operation), None)
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """What a wire asks the transport to send: `path` is appended to the endpoint's base URL."""
+    """What a wire asks the transport to send: `path` is appended to the endpoint's base URL.
+
+    `dropped` names the tuning knobs that this wire has no words for, as the caller wrote them.
+    """
 
     path: str
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    dropped: tuple[str, ...] = ()

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
+from providers.domain.answer import Frame
 from providers.domain.errors import Failure
-from providers.domain.types import ChatRequest, Deployment, Frame, PromptDefaults, UpstreamRequest, Wire
+from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest, Wire
 from providers.wires.anthropic_answer import EventInterpreter, read_whole
 from providers.wires.anthropic_request import WARMEST, required_limit, translated
 from providers.wires.failure_reading import read_failure
 from providers.wires.protocol import AnswerReader
 from providers.wires.request_fields import JSON, Body, copied, is_set, prepended, takes_sampling
-from providers.wires.sse import SseAnswerReader
+from providers.wires.sse import EVENT_STREAM, SseAnswerReader
 
 PATH = "/messages"
 
@@ -30,15 +31,14 @@ _SETTLES_SAMPLING = ("temperature", "top_p", "thinking")
 class AnthropicWire:
     """A `WireCodec`."""
 
+    stream_type = EVENT_STREAM
+
     def build(self, request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> UpstreamRequest:
         if request.wire is Wire.ANTHROPIC:
             body = _touched(request, deployment, defaults)
         else:
             body = translated(request, deployment, defaults)
         return UpstreamRequest(PATH, {**JSON, **VERSION}, msgspec.json.encode(body))
-
-    def authorization(self, secret: str) -> dict[str, str]:
-        return {"x-api-key": secret, **VERSION} if secret else dict(VERSION)
 
     def read_answer(self, body: bytes) -> Frame:
         return read_whole(body)

@@ -7,7 +7,7 @@ Source: platform.claude.com/docs/en/build-with-claude/streaming, and anthropic 2
 import msgspec
 from msgspec import Raw, Struct
 
-from providers.domain.types import (
+from providers.domain.answer import (
     Finished,
     FinishReason,
     Frame,

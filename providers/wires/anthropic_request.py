@@ -9,14 +9,11 @@ import re
 import msgspec
 from msgspec import Raw
 
-from providers.domain.types import (
-    ChatRequest,
+from providers.domain.conversation import (
     Conversation,
-    Deployment,
     ImagePart,
     Message,
     Part,
-    PromptDefaults,
     ResponseFormat,
     Role,
     TextPart,
@@ -25,6 +22,7 @@ from providers.domain.types import (
     ToolChoice,
     ToolResultPart,
 )
+from providers.domain.types import ChatRequest, Deployment, PromptDefaults
 from providers.wires.protocol import UnsupportedFeature
 from providers.wires.request_fields import NAMES, Body, limit_of, output_limit, takes_sampling
 

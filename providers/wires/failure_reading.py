@@ -49,7 +49,7 @@ def read_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failur
         http_status=status,
         vendor_code=clean(error.code or error.type)[:100],
         retry_after_s=_retry_after_s(named, body),
-        vendor_request_id=_request_id(named),
+        vendor_request_id=vendor_request_id(named),
     )
 
 
@@ -146,7 +146,8 @@ def _status_text(status: int) -> str:
         return f"HTTP {status}"
 
 
-def _request_id(headers: dict[str, str]) -> str:
+def vendor_request_id(headers: Mapping[str, str]) -> str:
+    """The vendor's own id of a call; `headers` are found by their lower-case names. Empty when it gave none."""
     for name in _REQUEST_ID_HEADERS:
         if value := headers.get(name, ""):
             return "".join(c for c in value if c.isprintable())[:200]

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
+from providers.domain.answer import Frame
 from providers.domain.errors import Failure
-from providers.domain.types import ChatRequest, Deployment, Frame, PromptDefaults, UpstreamRequest, Wire
+from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest, Wire
 from providers.wires.failure_reading import read_failure
 from providers.wires.openai_answer import ChunkInterpreter, read_whole
 from providers.wires.openai_request import translated
 from providers.wires.protocol import AnswerReader
 from providers.wires.request_fields import JSON, Body, copied, is_set, output_limit, prepended, takes_sampling
-from providers.wires.sse import SseAnswerReader
+from providers.wires.sse import EVENT_STREAM, SseAnswerReader
 
 PATH = "/chat/completions"
 
@@ -26,15 +27,14 @@ _ASK_FOR_USAGE = Raw(b'{"include_usage":true}')
 class OpenAIWire:
     """A `WireCodec`."""
 
+    stream_type = EVENT_STREAM
+
     def build(self, request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> UpstreamRequest:
         if request.wire is Wire.OPENAI:
             body = _touched(request, deployment, defaults)
         else:
             body = translated(request, deployment, defaults)
         return UpstreamRequest(PATH, dict(JSON), msgspec.json.encode(body))
-
-    def authorization(self, secret: str) -> dict[str, str]:
-        return {"authorization": f"Bearer {secret}"} if secret else {}
 
     def read_answer(self, body: bytes) -> Frame:
         return read_whole(body)

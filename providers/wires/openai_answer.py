@@ -7,7 +7,7 @@ where it is handled.
 import msgspec
 from msgspec import Raw, Struct
 
-from providers.domain.types import (
+from providers.domain.answer import (
     Finished,
     FinishReason,
     Frame,

@@ -7,14 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Raw
 
-from providers.domain.types import (
-    ChatRequest,
+from providers.domain.conversation import (
     Conversation,
-    Deployment,
     ImagePart,
     Message,
     Part,
-    PromptDefaults,
     ResponseFormat,
     Role,
     TextPart,
@@ -23,6 +20,7 @@ from providers.domain.types import (
     ToolChoice,
     ToolResultPart,
 )
+from providers.domain.types import ChatRequest, Deployment, PromptDefaults
 from providers.wires.protocol import UnsupportedFeature
 from providers.wires.request_fields import NAMES, Body, limit_of, output_limit, takes_sampling
 

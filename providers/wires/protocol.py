@@ -1,10 +1,15 @@
-"""What a wire is: the two protocols that the gateway speaks through."""
+"""What a wire is: the two protocols that the gateway speaks through.
+
+A codec is one API of a vendor. It says in its own words what a `Conversation` or an `EmbeddingBatch` holds, or refuses
+with `UnsupportedFeature`; a tuning knob it has no word for is left out and named in `UpstreamRequest.dropped`.
+"""
 
 from collections.abc import Mapping
 from typing import Protocol
 
+from providers.domain.answer import Frame
 from providers.domain.errors import Failure
-from providers.domain.types import ChatRequest, Deployment, Frame, PromptDefaults, UpstreamRequest
+from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest
 
 
 class AnswerReader(Protocol):
@@ -24,16 +29,15 @@ class AnswerReader(Protocol):
 
 
 class WireCodec(Protocol):
-    """One wire, both directions."""
+    """One wire, both directions. `stream_type` is the media type of its streams."""
+
+    stream_type: str
 
     def build(self, request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> UpstreamRequest:
         """The call that asks `deployment` for `request`: the caller's own bytes when it speaks this wire already.
 
         :raises UnsupportedFeature: the request needs something that this wire cannot say.
         """
-
-    def authorization(self, secret: str) -> dict[str, str]:
-        """The headers that carry a provider key; an empty secret is an endpoint that needs none."""
 
     def read_answer(self, body: bytes) -> Frame:
         """A whole, unstreamed answer.

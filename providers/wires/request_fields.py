@@ -5,18 +5,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
-from providers.domain.types import (
-    Capability,
-    ChatRequest,
-    Conversation,
-    Deployment,
-    ImagePart,
-    Part,
-    PromptDefaults,
-    TextPart,
-    ToolCallPart,
-    ToolResultPart,
-)
+from providers.domain.conversation import Conversation, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+from providers.domain.types import Capability, ChatRequest, Deployment, PromptDefaults
 
 OWN_FIELDS = ("persona", "router")
 """Top-level fields that speak to the gateway; no vendor sees them."""

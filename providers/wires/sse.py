@@ -10,11 +10,12 @@ from typing import Protocol
 
 import msgspec
 
+from providers.domain.answer import Frame
 from providers.domain.errors import ProviderError
-from providers.domain.types import Frame
 from providers.wires.failure_reading import malformed, stream_broken
 
 FRAME_LIMIT = 1 << 20
+EVENT_STREAM = "text/event-stream"
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BOM = b"\xef\xbb\xbf"

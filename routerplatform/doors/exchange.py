@@ -38,6 +38,7 @@ class Exchange:
     request_id: str
     began: float
     bill: list[UsageEntry] = field(default_factory=list)  # what became of it, once that is on record
+    error_body: Callable[[GatewayError, str], bytes] = openai_chat.error_body  # in the shape that the caller knows
 
     def header(self, name: bytes) -> str:
         """A request header's first value, empty when absent."""
@@ -55,7 +56,7 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
     async def reply_error(self, error: GatewayError) -> None:
-        body = openai_chat.error_body(error, self.request_id)
+        body = self.error_body(error, self.request_id)
         await self.reply(error.http_status, body, error_headers(error, self.bill))
 
 

@@ -13,9 +13,8 @@ Headers = list[tuple[bytes, bytes]]
 
 def route_headers(opened: Opened, request_id: str) -> Headers:
     """Known when the answer begins."""
-    limit = [] if opened.max_tokens is None else [(b"x-router-max-tokens", str(opened.max_tokens).encode())]
     return [
-        *limit,
+        *_now_and_then(opened),
         (b"x-router-decision-id", request_id.encode()),
         (b"x-router-deployment", _printable(opened.deployment.name)),
         (b"x-router-attempts", str(opened.attempts).encode()),
@@ -23,6 +22,18 @@ def route_headers(opened: Opened, request_id: str) -> Headers:
         (b"x-router-config-revision", str(opened.config_revision).encode()),
         *((name.encode(), value.encode()) for name, value in limit_headers(opened.standing).items()),
     ]
+
+
+def _now_and_then(opened: Opened) -> Headers:
+    """What most answers have nothing of."""
+    told = []
+    if opened.max_tokens is not None:
+        told.append((b"x-router-max-tokens", str(opened.max_tokens).encode()))
+    if opened.dropped:
+        told.append((b"x-router-dropped-params", _printable(",".join(opened.dropped))))
+    if opened.vendor_request_id:
+        told.append((b"x-router-upstream-request-id", _printable(opened.vendor_request_id)))
+    return told
 
 
 def bill_headers(entry: UsageEntry) -> Headers:

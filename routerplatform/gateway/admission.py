@@ -104,7 +104,7 @@ class Admission:
         if extra := unpriced_extra(tally.request):
             raise PriceUnknown(f"{extra} at {target.name}")
         most = tally.limit or DEFAULT_ANSWER
-        output = min(most, target.max_output_tokens or most)
+        output = 0 if tally.is_embedding else min(most, target.max_output_tokens or most)
         self._note_shadows(windows, tally.bound_of(target, output))
         needs = self._needs(windows, target, output, tally)
         try:
@@ -115,6 +115,8 @@ class Admission:
             output = self._affordable(windows, target, output, tally)
             if not output or not self.ledger.leases.take(self.hold, self._needs(windows, target, output, tally)):
                 raise self._refusal(needs)
+        if tally.is_embedding:
+            return Cover()
         if output != tally.limit:
             self.max_tokens = output
         usual = self.usual.usual(target.id)

@@ -48,4 +48,5 @@ def build_runtime(*, ledger_type: type[Ledger] = Ledger) -> Runtime:
         idempotency=Idempotency(SqlAnswerStore()),
         sockets=OpenSockets(most=settings.WEBSOCKET_MAX_SOCKETS, most_per_key=settings.WEBSOCKET_MAX_SOCKETS_PER_KEY),
         max_body_bytes=settings.MAX_BODY_BYTES,
+        keep_alive_s=settings.STREAM_KEEP_ALIVE_S,
     )

@@ -11,11 +11,13 @@ from itertools import count
 import msgspec
 
 from analytics.ledger.ledger import Ledger
+from providers.domain.answer import Frame
 from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.failures import REACTIONS
-from providers.domain.types import ChatRequest, Credential, Deployment, Frame, PromptDefaults, UpstreamRequest
+from providers.domain.types import ChatRequest, Credential, Deployment, PromptDefaults, UpstreamRequest, Wire
 from providers.transport import Transport, UpstreamReply
 from providers.wires import WIRES, UnsupportedFeature, WireCodec
+from providers.wires.failure_reading import vendor_request_id
 from routerplatform.gateway.admission import Admission, Cover
 from routerplatform.gateway.errors import (
     BudgetExceeded,
@@ -32,6 +34,7 @@ from routerplatform.gateway.tally import Tally
 from routing.domain.decision import RoutePlan
 
 Frames = list[Frame]
+UNNAMED = ("", "text/plain", "application/octet-stream")  # what small servers say of any stream
 RETRY_PAUSE_S = 0.2  # before a deployment that has just failed is asked again
 
 
@@ -65,7 +68,7 @@ class Dispatcher:
             deployment, alias, is_first = queue.popleft()
             try:
                 cover = await admission.cover(deployment, alias, tally)
-                call = _call(tally.request, deployment, plan.defaults, cover, request_id)
+                wire, call = _call(tally.request, deployment, plan.defaults, cover, request_id)
                 await permit.attempt(deployment, alias)
             except UnsupportedFeature as error:
                 problem = problem or NoEligibleModel(f"{deployment.name} cannot take {error}.", param=error.feature)
@@ -74,7 +77,7 @@ class Dispatcher:
                 admission.skipped[deployment.name] = error.message
                 problem = problem or error
                 continue
-            tally.begin(deployment, alias, self._credential(deployment), call.body)
+            tally.begin(deployment, alias, self._credential(deployment), wire, call)
             self._announce(admission, cover, tally)
             try:
                 async with aclosing(self._attempt(call, admission, tally, deadline)) as answer:
@@ -110,11 +113,12 @@ class Dispatcher:
     ) -> AsyncGenerator[Frames, None]:
         """One target's answer, or a ProviderError."""
         endpoint = tally.target.endpoint
-        codec = WIRES[endpoint.wire]
+        codec = WIRES[tally.wire]
         asked = time.perf_counter()
         left_s = max(0.001, deadline - asked)
         try:
             async with self._transport.post(endpoint, tally.credential, call, timeout_s=left_s) as reply:
+                tally.vendor_request_id = vendor_request_id(reply.headers)
                 if reply.status >= 300:
                     raise ProviderError(codec.read_failure(reply.status, reply.headers, await reply.read_error()))
                 if not tally.request.stream:
@@ -132,20 +136,24 @@ class Dispatcher:
 
 def _call(
     request: ChatRequest, deployment: Deployment, defaults: PromptDefaults, cover: Cover, request_id: str
-) -> UpstreamRequest:
-    """What is sent. A limit that a budget set replaces the caller's. Raises UnsupportedFeature."""
+) -> tuple[Wire, UpstreamRequest]:
+    """What is sent, and through which API. A budget's limit replaces the caller's. Raises UnsupportedFeature."""
+    wire = deployment.wire_for(request)
+    if wire is None:
+        raise UnsupportedFeature(request.operation.value)
     if cover.max_tokens is not None:
         request = dataclasses.replace(request, max_tokens=cover.max_tokens)
-    call = WIRES[deployment.endpoint.wire].build(request, deployment, defaults)
+    call = WIRES[wire].build(request, deployment, defaults)
     call.headers["x-request-id"] = request_id
-    return call
+    return wire, call
 
 
 async def _streamed(
     codec: WireCodec, request: ChatRequest, reply: UpstreamReply, tally: Tally, deadline: float
 ) -> AsyncGenerator[Frames, None]:
     """Groups of frames; the first is held back until it has content, so that a fallback is still free before it."""
-    if "json" in reply.headers.get("content-type", ""):
+    kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {codec.stream_type, *UNNAMED}:
         codec.read_answer(await reply.read())  # an error that came with status 200 is raised as what it is
         raise ProviderError(Failure(FailureKind.MALFORMED, "the provider answered whole where a stream was asked for"))
     reader = codec.stream_reader(request)

@@ -6,7 +6,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from analytics.domain.usage import UsageEntry
-from providers.domain.types import ChatRequest, Frame
+from providers.domain.answer import Frame
+from providers.domain.types import ChatRequest
 from routerplatform.gateway.admission import Admission
 from routerplatform.gateway.errors import GatewayError, InternalError, ModelNotFound, NoEligibleModel, Unavailable
 from routerplatform.gateway.rate_limits import Permit
@@ -64,8 +65,8 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
                     if not opened:
                         opened = True
                         yield Opened(
-                            tally.target, plan, len(tally.attempts) + 1, snapshot.revision, admission.max_tokens,
-                            permit.standing,
+                            tally.target, tally.wire, plan, len(tally.attempts) + 1, snapshot.revision,
+                            admission.max_tokens, permit.standing, tally.dropped, tally.vendor_request_id,
                         )  # fmt: skip
                     if tally.finish is None:
                         yield frames

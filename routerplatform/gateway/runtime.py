@@ -46,6 +46,7 @@ class Runtime:
     idempotency: Idempotency
     sockets: OpenSockets
     max_body_bytes: int
+    keep_alive_s: float  # of silence in a stream, before it gets a sign of life; 0: never
     now: Callable[[], datetime] = utc_now
     _serving: set[asyncio.Task[Any]] = field(default_factory=set)
 

@@ -7,26 +7,24 @@ from typing import Any, Self
 import msgspec
 
 from analytics.domain.usage import Attempt, Dispatch, UsageEntry
-from providers.domain.errors import Failure
-from providers.domain.estimate import count_text, estimate_tokens, hidden_input_tokens
-from providers.domain.failures import REACTIONS
-from providers.domain.pricing import bound_nano, cost_nano, most_output_tokens, price_snapshot
-from providers.domain.types import (
+from providers.domain.answer import (
     CONTENT_EVENTS,
-    ChatRequest,
-    Credential,
-    Deployment,
     Finished,
     FinishReason,
     Frame,
-    PromptDefaults,
     ReasoningDelta,
+    RefusalDelta,
     StreamEvent,
     TextDelta,
     ToolCallDelta,
     Usage,
     UsageReported,
 )
+from providers.domain.errors import Failure
+from providers.domain.estimate import count_text, estimate_tokens, hidden_input_tokens
+from providers.domain.failures import REACTIONS
+from providers.domain.pricing import bound_nano, cost_nano, most_output_tokens, price_snapshot
+from providers.domain.types import ChatRequest, Credential, Deployment, Operation, PromptDefaults, UpstreamRequest, Wire
 from routerplatform.gateway.errors import GatewayError
 from routing.domain.eligibility import DEFAULT_OUTPUT_TOKENS
 
@@ -72,6 +70,9 @@ class Tally:
     usage_is_final: bool = False
     finish: FinishReason | None = None
     sent: bytes = b""  # the attempt's body: the caller's words, and what the persona put before them
+    wire: Wire = Wire.OPENAI
+    dropped: tuple[str, ...] = ()
+    vendor_request_id: str = ""
     alias: str = ""
     cost_by_alias: dict[str, int] = field(default_factory=dict)
     output: list[str] = field(default_factory=list)
@@ -83,9 +84,12 @@ class Tally:
         bound = request.input_tokens_bound + prompt + hidden_input_tokens(request)
         return cls(request, began, bound, request.max_tokens or defaults.max_tokens)
 
-    def begin(self, deployment: Deployment, alias: str, credential: Credential | None, sent: bytes) -> None:
+    def begin(
+        self, deployment: Deployment, alias: str, credential: Credential | None, wire: Wire, call: UpstreamRequest
+    ) -> None:
         """A new attempt; what an earlier one had said is forgotten."""
-        self.deployment, self.alias, self.credential, self.sent = deployment, alias, credential, sent
+        self.deployment, self.alias, self.credential, self.wire = deployment, alias, credential, wire
+        self.sent, self.dropped, self.vendor_request_id = call.body, call.dropped, ""
         self.attempt_began = time.perf_counter()
         self.usage = self.finish = self.first_content_at = None
         self.usage_is_final = False
@@ -102,6 +106,10 @@ class Tally:
         """The deployment of the attempt under way; there is one as soon as a frame has come."""
         assert self.deployment is not None
         return self.deployment
+
+    @property
+    def is_embedding(self) -> bool:
+        return self.request.operation is Operation.EMBEDDINGS
 
     @property
     def has_content(self) -> bool:
@@ -139,6 +147,7 @@ class Tally:
                 failure=failure.kind if failure else reason,
                 http_status=failure.http_status if failure else http_status,
                 message=failure.message if failure else "",
+                vendor_request_id=self.vendor_request_id,
                 billed_nano=charge.cost_nano if charge.source == "bound" else None,
             )
         )
@@ -151,6 +160,8 @@ class Tally:
 
     def longest_answer(self, target: Deployment) -> int:
         """How many tokens each choice of an answer can have there."""
+        if self.is_embedding:
+            return 0
         longest = self.limit or target.max_output_tokens or DEFAULT_OUTPUT_TOKENS
         return min(longest, target.max_output_tokens or longest)
 
@@ -212,14 +223,15 @@ class Tally:
         if self.first_content_at is None and isinstance(event, CONTENT_EVENTS):
             self.first_content_at = time.perf_counter()
         match event:
-            case TextDelta(text) | ReasoningDelta(text):
+            case TextDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
                 self.output.append(text)
             case ToolCallDelta(_, arguments):
                 self.output.append(arguments)
             case UsageReported(usage):
                 self.usage = usage
                 # Nothing written, with content before our eyes, is no count: some servers send zeros.
-                self.usage_is_final = self.finish is not None and (usage.output_tokens > 0 or not self.has_content)
+                is_counted = usage.output_tokens > 0 or self.is_embedding or not self.has_content
+                self.usage_is_final = self.finish is not None and is_counted
             case Finished(reason):
                 self.finish = reason
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from providers.domain.pricing import bound_nano
-from providers.domain.types import Capability, ChatRequest, Deployment
+from providers.domain.types import Capability, ChatRequest, Deployment, Operation
 from routing.domain.config import Policy
 
 DEFAULT_OUTPUT_TOKENS = 1024  # the answer length that an estimate assumes when nobody has set a limit
@@ -14,11 +14,13 @@ class Demand:
     """What is asked of every candidate: by the request, the persona and the policy together."""
 
     needs: frozenset[Capability]
+    operation: Operation
     input_tokens: int
     output_tokens: int  # of each choice
     choices: int = 1
     max_cost_nano: int | None = None
     max_latency_ms: int | None = None
+    only_at: str = ""  # the one deployment that keeps what the request refers to
 
 
 def demand_of(
@@ -27,11 +29,13 @@ def demand_of(
     """Add up what the request needs, what its persona and policy require, and the policy's ceilings."""
     return Demand(
         needs=request.needs | required | (policy.required if policy else frozenset()),
+        operation=request.operation,
         input_tokens=request.input_tokens_estimate,
-        output_tokens=max_tokens or DEFAULT_OUTPUT_TOKENS,
+        output_tokens=(max_tokens or DEFAULT_OUTPUT_TOKENS) if request.operation is Operation.CHAT else 0,
         choices=request.choices,
         max_cost_nano=policy.max_cost_nano if policy else None,
         max_latency_ms=policy.max_latency_ms if policy else None,
+        only_at=request.only_at,
     )
 
 
@@ -43,6 +47,10 @@ def estimated_cost_nano(deployment: Deployment, demand: Demand) -> int | None:
 
 def reason_to_skip(deployment: Deployment, demand: Demand, cost_nano: int | None) -> str:
     """Why this deployment cannot serve the demand; empty when it can."""
+    if demand.only_at and deployment.name != demand.only_at:
+        return f"the response that is continued here is kept at {demand.only_at}"
+    if demand.operation is Operation.CHAT and Capability.EMBEDDINGS in deployment.capabilities:
+        return "it makes embeddings and does not chat"
     missing = demand.needs - deployment.capabilities
     if missing:
         return f"cannot do {', '.join(sorted(missing))}"

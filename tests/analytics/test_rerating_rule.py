@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.domain.rerating import Rated, alias_of, broken_nano, corrected, is_beyond_knowing
+from providers.domain.answer import Usage
 from providers.domain.pricing import bound_nano, cost_nano
-from providers.domain.types import Price, Usage
+from providers.domain.types import Price
 
 TOKENS = st.integers(0, 10**6)
 AMOUNTS = st.integers(0, 10**12)

@@ -11,34 +11,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.domain.usage import UsageEntry
-from providers.domain.types import (
-    Capability,
-    Conversation,
+from providers.domain.answer import (
     Finished,
     FinishReason,
     Frame,
-    ImagePart,
-    Message,
     ReasoningDelta,
-    ResponseFormat,
-    Role,
     Started,
     StreamEvent,
     TextDelta,
-    TextPart,
-    Tool,
     ToolCallDelta,
-    ToolCallPart,
     ToolCallStart,
-    ToolChoice,
-    ToolResultPart,
     Usage,
     UsageReported,
 )
+from providers.domain.conversation import (
+    Conversation,
+    ImagePart,
+    Message,
+    ResponseFormat,
+    Role,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolResultPart,
+)
+from providers.domain.types import Capability, Wire
 from providers.wires import UnsupportedFeature
 from routerplatform.doors.formats.native import Delta, Done, NativeWriter, answer
 from routerplatform.doors.formats.native import Tool as ToolFrame
 from routerplatform.doors.formats.openai_chat import StreamWriter, answer_body, error_body, parse
+from routerplatform.doors.formats.protocol import Heading
 from routerplatform.gateway.errors import GatewayError, InvalidRequest, ModelNotFound
 from routerplatform.gateway.steps import Opened
 from routing.domain.decision import RoutePlan, decide
@@ -50,6 +53,9 @@ TOOL = {
     "type": "function",
     "function": {"name": "weather", "description": "Tells it.", "parameters": {"type": "object"}},
 }
+
+
+HEADING = Heading("r1", "sage", 9)
 
 
 def body(**fields: Any) -> bytes:
@@ -426,12 +432,12 @@ def framed(events: Iterable[StreamEvent]) -> list[Frame]:
 
 
 def whole(events: Iterable[StreamEvent]) -> dict[str, Any]:
-    answered: dict[str, Any] = json.loads(answer_body(framed(events), request_id="r1", model="sage", created=9))
+    answered: dict[str, Any] = json.loads(answer_body(parse(body()), framed(events), HEADING))
     return answered
 
 
 def streamed(events: Iterable[StreamEvent], *, include_usage: bool = False) -> list[dict[str, Any]]:
-    writer = StreamWriter(request_id="r1", model="sage", created=9, include_usage=include_usage)
+    writer = StreamWriter(HEADING, include_usage=include_usage)
     sent = b"".join(writer.write([frame]) for frame in framed(events)) + writer.end()
     *lines, done, rest = sent.decode().split("\n\n")
     assert (done, rest) == ("data: [DONE]", "")
@@ -560,8 +566,8 @@ def test_a_stream_adds_up_to_the_whole_answer(events: list[StreamEvent]) -> None
 @given(answers(), st.integers(1, 5))
 def test_how_an_answer_is_cut_into_groups_changes_nothing(events: list[StreamEvent], size: int) -> None:
     groups = [framed(events)[i : i + size] for i in range(0, len(events), size)]
-    writer = StreamWriter(request_id="r1", model="sage", created=9, include_usage=False)
-    one_by_one = StreamWriter(request_id="r1", model="sage", created=9, include_usage=False)
+    writer = StreamWriter(HEADING, include_usage=False)
+    one_by_one = StreamWriter(HEADING, include_usage=False)
     together = b"".join(writer.write(group) for group in groups) + writer.end()
     assert together == b"".join(one_by_one.write([frame]) for frame in framed(events)) + one_by_one.end()
 
@@ -588,7 +594,7 @@ def entry(**options: Any) -> UsageEntry:
 def opened() -> Opened:
     sage = deployment(1, "sage")
     plan: RoutePlan = decide(snapshot(alias("wise", sage)), caller(), request("wise"))
-    return Opened(sage, plan, 2, 7)
+    return Opened(sage, Wire.ANTHROPIC, plan, 2, 7)
 
 
 def test_an_answer_in_the_platforms_own_shape() -> None:

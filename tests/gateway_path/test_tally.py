@@ -7,20 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.domain.usage import UsageEntry
+from providers.domain.answer import Finished, FinishReason, Frame, StreamEvent, TextDelta, Usage, UsageReported
 from providers.domain.errors import Failure, FailureKind
 from providers.domain.estimate import count_text, estimate_tokens
 from providers.domain.pricing import cost_nano
-from providers.domain.types import (
-    Finished,
-    FinishReason,
-    Frame,
-    Price,
-    PromptDefaults,
-    StreamEvent,
-    TextDelta,
-    Usage,
-    UsageReported,
-)
+from providers.domain.types import Price, PromptDefaults, UpstreamRequest, Wire
 from routerplatform.gateway.errors import InternalError, upstream_error
 from routerplatform.gateway.tally import ANSWERED, CANCELLED, Ending, Tally, failed, final_entry
 from tests.analytics.ledger.samples import opened
@@ -38,7 +29,7 @@ def tally() -> Tally:
 
 
 def begin(running: Tally, price: Price | None = DOLLAR) -> None:
-    running.begin(deployment(1, "swift", price=price), "swift", None, BODY)
+    running.begin(deployment(1, "swift", price=price), "swift", None, Wire.OPENAI, UpstreamRequest("/x", {}, BODY))
 
 
 def see(running: Tally, *events: StreamEvent) -> None:

@@ -79,7 +79,7 @@ def endpoint(port: int, host: str = "127.0.0.1", **options: Any) -> Endpoint:
         "timeout_s": 5.0,
         "allowed_networks": ("127.0.0.1/32",),
     }
-    return Endpoint(id=1, name="loop", kind="openai-compatible", wire=Wire.OPENAI, **{**values, **options})
+    return Endpoint(id=1, name="loop", kind="openai-compatible", wires=(Wire.OPENAI,), **{**values, **options})
 
 
 def credential(secret: str = SECRET) -> Credential:

@@ -6,19 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from providers.domain.conversation import Conversation, ImagePart, Message, ResponseFormat, Role, TextPart, Tool
 from providers.domain.estimate import IMAGE, NAMED_TOOL, TEMPLATE, TOOLS, WANTED_FORMAT, WHOLE_WINDOW
 from providers.domain.estimate import hidden_input_tokens as hidden
-from providers.domain.types import (
-    ChatRequest,
-    Conversation,
-    ImagePart,
-    Message,
-    ResponseFormat,
-    Role,
-    TextPart,
-    Tool,
-    Wire,
-)
+from providers.domain.types import ChatRequest, Wire
 
 HI = [{"role": "user", "content": "hi"}]
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.domain.answer import Usage
 from providers.domain.pricing import (
     CostLine,
     bound_nano,
@@ -20,7 +21,7 @@ from providers.domain.pricing import (
     tier_from_row,
     usd,
 )
-from providers.domain.types import Price, PriceTier, Usage
+from providers.domain.types import Price, PriceTier
 
 # Claude Sonnet 4.5: 3 / 15 USD, cache 0.30 / 3.75, per million tokens.
 SONNET = Price(7, 3_000_000_000, 15_000_000_000, 300_000_000, 3_750_000_000)

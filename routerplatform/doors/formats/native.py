@@ -16,14 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from analytics.domain.usage import UsageEntry
-from providers.domain.types import (
-    Finished,
-    Frame,
-    ReasoningDelta,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStart,
-)
+from providers.domain.answer import Finished, Frame, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStart
 from routerplatform.doors.formats.openai_chat import NO_ARGUMENTS
 from routerplatform.gateway.errors import GatewayError
 from routerplatform.gateway.steps import Closed, Opened

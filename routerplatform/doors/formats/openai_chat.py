@@ -4,16 +4,13 @@ Source: OpenAI API reference, Chat Completions: create, the chat completion obje
 A request is checked here only as far as the gateway needs to understand it; everything else passes through.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from providers.domain.estimate import estimate_tokens
-from providers.domain.types import (
-    Capability,
-    ChatRequest,
+from providers.domain.answer import (
     Finished,
     Frame,
     ReasoningDelta,
@@ -23,10 +20,12 @@ from providers.domain.types import (
     ToolCallStart,
     Usage,
     UsageReported,
-    Wire,
 )
+from providers.domain.estimate import estimate_tokens
+from providers.domain.types import Capability, ChatRequest, Wire
 from routerplatform.doors.formats import sse
 from routerplatform.doors.formats.openai_reading import read_conversation, wrong_field
+from routerplatform.doors.formats.protocol import Heading
 from routerplatform.gateway.errors import GatewayError, InvalidRequest
 
 
@@ -66,6 +65,9 @@ class Body(Struct):
     n: int | None = None
 
 
+DOOR = "chat-completions"
+KEEP_ALIVE = sse.KEEP_ALIVE
+
 MOST_TOKENS = 2**31 - 1  # what a record holds
 MOST_CHOICES = 128  # of OpenAI's `n`
 _body = msgspec.json.Decoder(Body)
@@ -103,6 +105,7 @@ def parse(raw: bytes) -> ChatRequest:
         max_tokens=limit,
         choices=body.n or 1,
         include_usage=bool(options and options.include_usage),
+        temperature=body.temperature,
     )
 
 
@@ -197,7 +200,7 @@ class AnswerOut(Struct):
     usage: UsageOut | UnsetType | None = UNSET
 
 
-def answer_body(frames: Iterable[Frame], *, request_id: str, model: str, created: int) -> bytes:
+def answer_body(request: ChatRequest, frames: Sequence[Frame], heading: Heading) -> bytes:
     """A whole answer from events, for a target that spoke another wire."""
     texts: list[str] = []
     thoughts: list[str] = []
@@ -225,15 +228,20 @@ def answer_body(frames: Iterable[Frame], *, request_id: str, model: str, created
     if calls:
         message.tool_calls = calls
     choice = ChoiceOut(message=message, finish_reason=reason)
-    out = AnswerOut(f"chatcmpl-{request_id}", "chat.completion", created, model, [choice], usage_out(usage))
-    return _encode(out)
+    name = f"chatcmpl-{heading.request_id}"
+    return _encode(AnswerOut(name, "chat.completion", heading.created, heading.model, [choice], usage_out(usage)))
+
+
+def writer(request: ChatRequest, heading: Heading) -> "StreamWriter":
+    return StreamWriter(heading, include_usage=request.include_usage)
 
 
 class StreamWriter:
     """Chunks from events, for a target that spoke another wire: one id, one creation time, a role first."""
 
-    def __init__(self, *, request_id: str, model: str, created: int, include_usage: bool) -> None:
-        self._frame = AnswerOut(f"chatcmpl-{request_id}", "chat.completion.chunk", created, model, [])
+    def __init__(self, heading: Heading, *, include_usage: bool) -> None:
+        name = f"chatcmpl-{heading.request_id}"
+        self._frame = AnswerOut(name, "chat.completion.chunk", heading.created, heading.model, [])
         self._include_usage = include_usage
         self._started = False
         self._silent_calls: set[int] = set()  # those without an argument so far
@@ -318,3 +326,8 @@ def error_body(error: GatewayError, request_id: str) -> bytes:
     """An error in OpenAI's shape, with the id to quote."""
     out = ErrorOut(error.message, error.kind, error.code, error.param, error.details or UNSET)
     return _encode(ErrorBody(out, request_id))
+
+
+def error_event(error: GatewayError, request_id: str) -> bytes:
+    """No `[DONE]` follows it."""
+    return sse.data(error_body(error, request_id))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from providers.domain.types import (
+from providers.domain.conversation import (
     Conversation,
     ImagePart,
     Message,

@@ -7,22 +7,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from providers.domain.types import (
-    NO_DEFAULTS,
-    Capability,
-    ChatRequest,
-    Conversation,
-    Deployment,
-    Endpoint,
-    Frame,
-    Message,
-    Part,
-    PromptDefaults,
-    Role,
-    StreamEvent,
-    TextPart,
-    Wire,
-)
+from providers.domain.answer import Frame, StreamEvent
+from providers.domain.conversation import Conversation, Message, Part, Role, TextPart
+from providers.domain.types import NO_DEFAULTS, Capability, ChatRequest, Deployment, Endpoint, PromptDefaults, Wire
 from providers.wires import WIRES, AnswerReader
 
 
@@ -33,7 +20,9 @@ def deployment(
     capabilities: Iterable[Capability] = (Capability.TEMPERATURE,),
     max_tokens_field: str = "max_tokens",
 ) -> Deployment:
-    endpoint = Endpoint(1, "vendor", wire.value, wire, "https://vendor.example/v1", 5, 60, max_tokens_field)
+    endpoint = Endpoint(
+        1, "vendor", wire.value, (wire,), "https://vendor.example/v1", 5, 60, max_tokens_field=max_tokens_field
+    )
     return Deployment(
         id=1,
         name="vendor/upstream-1",
@@ -92,7 +81,7 @@ def system(*parts: Part | str) -> Message:
 
 
 def body_of(request: ChatRequest, target: Deployment, defaults: PromptDefaults = NO_DEFAULTS) -> dict[str, Any]:
-    call = WIRES[target.endpoint.wire].build(request, target, defaults)
+    call = WIRES[target.endpoint.wires[0]].build(request, target, defaults)
     decoded: dict[str, Any] = msgspec.json.decode(call.body)
     return decoded
 

@@ -3,8 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from providers.domain.errors import Failure, FailureKind, ProviderError
-from providers.domain.types import (
+from providers.domain.answer import (
     Finished,
     FinishReason,
     ReasoningDelta,
@@ -15,8 +14,9 @@ from providers.domain.types import (
     ToolCallStart,
     Usage,
     UsageReported,
-    Wire,
 )
+from providers.domain.errors import Failure, FailureKind, ProviderError
+from providers.domain.types import Wire
 from providers.wires import WIRES
 from tests.providers.wires.builders import events_of, named_sse, raw_of, read_all, reader
 
@@ -310,8 +310,3 @@ def test_a_body_that_is_no_message_is_an_error(body: bytes, kind: FailureKind) -
     with pytest.raises(ProviderError) as caught:
         CODEC.read_answer(body)
     assert caught.value.failure.kind is kind
-
-
-def test_the_key_goes_into_its_own_header_beside_the_version() -> None:
-    assert CODEC.authorization("made-up") == {"x-api-key": "made-up", "anthropic-version": "2023-06-01"}
-    assert CODEC.authorization("") == {"anthropic-version": "2023-06-01"}

@@ -3,8 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from providers.domain.errors import Failure, FailureKind, ProviderError
-from providers.domain.types import (
+from providers.domain.answer import (
     Finished,
     FinishReason,
     ReasoningDelta,
@@ -15,8 +14,9 @@ from providers.domain.types import (
     ToolCallStart,
     Usage,
     UsageReported,
-    Wire,
 )
+from providers.domain.errors import Failure, FailureKind, ProviderError
+from providers.domain.types import Wire
 from providers.wires import WIRES
 from tests.providers.wires.builders import events_of, raw_of, read_all, reader, sse
 
@@ -391,8 +391,3 @@ def test_a_body_that_is_no_completion_is_an_error(body: bytes, kind: FailureKind
     with pytest.raises(ProviderError) as caught:
         CODEC.read_answer(body)
     assert caught.value.failure.kind is kind
-
-
-def test_the_key_goes_into_a_bearer_header() -> None:
-    assert CODEC.authorization("made-up") == {"authorization": "Bearer made-up"}
-    assert CODEC.authorization("") == {}

@@ -25,7 +25,7 @@ def anthropic_body(body: bytes, defaults: PromptDefaults = NO_DEFAULTS, **target
     return body_of(request, deployment(Wire.ANTHROPIC, **target), defaults)
 
 
-@pytest.mark.parametrize("wire", list(Wire))
+@pytest.mark.parametrize("wire", [Wire.OPENAI, Wire.ANTHROPIC])
 def test_unknown_fields_survive_byte_for_byte_and_our_own_are_removed(wire: Wire) -> None:
     messages = b'[ {"role":"user" , "content":"\\u00e9\xc3\xa9", "x":1e400} ]'
     body = b'{"model":"auto","persona":"p","router":{"a":1},"messages":%b,"max_tokens":7,"new":[1.0, null]}' % messages
@@ -38,7 +38,10 @@ def test_unknown_fields_survive_byte_for_byte_and_our_own_are_removed(wire: Wire
 
 
 def test_each_wire_goes_to_its_own_path() -> None:
-    paths = {wire: WIRES[wire].build(sent_by_caller(wire, HELLO), deployment(wire), PromptDefaults()) for wire in Wire}
+    paths = {
+        wire: WIRES[wire].build(sent_by_caller(wire, HELLO), deployment(wire), PromptDefaults())
+        for wire in (Wire.OPENAI, Wire.ANTHROPIC)
+    }
     assert paths[Wire.OPENAI].path == "/chat/completions"
     assert paths[Wire.OPENAI].headers == {"content-type": "application/json"}
     assert paths[Wire.ANTHROPIC].path == "/messages"

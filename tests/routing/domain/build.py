@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
+from providers.domain.conversation import Conversation
 from providers.domain.types import (
     Capability,
     ChatRequest,
-    Conversation,
     Credential,
     Deployment,
     Endpoint,
@@ -19,12 +19,17 @@ from providers.domain.types import (
 from routing.domain.config import Alias, Caller, Candidate, ConfigSnapshot, Persona, Policy, Scope, TaskType
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
-EVERYTHING = frozenset(Capability)
+EVERYTHING = frozenset(Capability) - {Capability.EMBEDDINGS}
 DOLLAR = Price(id=1, input=1_000_000_000, output=2_000_000_000)  # $1 in, $2 out per million tokens
 
 
 def endpoint(name: str = "alpha", **options: Any) -> Endpoint:
-    values: dict[str, Any] = {"id": 1, "kind": "openai-compatible", "wire": Wire.OPENAI, "base_url": "http://x/v1"}
+    values: dict[str, Any] = {
+        "id": 1,
+        "kind": "openai-compatible",
+        "wires": (Wire.OPENAI, Wire.OPENAI_EMBEDDINGS),
+        "base_url": "http://x/v1",
+    }
     return Endpoint(name=name, connect_timeout_s=1, timeout_s=10, **{**values, **options})
 
 

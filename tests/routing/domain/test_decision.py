@@ -107,6 +107,8 @@ def test_the_list_of_models_leaves_out_what_a_key_may_not_use_and_what_has_no_de
             "cannot do vision",
         ),
         ({"context_window": 99}, {}, "over its context of 99"),
+        ({"capabilities": EVERYTHING | {Capability.EMBEDDINGS}}, {}, "it makes embeddings and does not chat"),
+        ({}, {"only_at": "alpha/sage"}, "is kept at alpha/sage"),
     ],
 )
 def test_a_deployment_that_cannot_serve_is_skipped_with_a_reason(
@@ -201,7 +203,7 @@ def test_an_explanation_is_plain_json_with_every_candidate() -> None:
 
 
 @given(
-    abilities=st.lists(st.frozensets(st.sampled_from(sorted(Capability))), min_size=1, max_size=6),
+    abilities=st.lists(st.frozensets(st.sampled_from(sorted(EVERYTHING))), min_size=1, max_size=6),
     windows=st.lists(st.one_of(st.none(), st.integers(1, 300)), min_size=6, max_size=6),
     needs=st.frozensets(st.sampled_from(sorted(Capability)), max_size=3),
     ceiling=st.one_of(st.none(), st.integers(0, 3_000_000)),
