@@ -79,30 +79,6 @@ def thresholds_passed(*, spent_nano: int, limit_nano: int, percents: Sequence[in
     return tuple(percent for percent in percents if spent_nano * 100 >= limit_nano * percent)
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Where a budget is heading. `share` is the spend at the end of its period by its limit."""
-
-    runs_out_at: datetime
-    share: float
-
-
-def budget_forecast(
-    *, spent_nano: int, limit_nano: int, begins_at: datetime, ends_before: datetime | None, now: datetime
-) -> Forecast | None:
-    """When the budget runs out if the rest of its period costs as much per hour as it did until now.
-
-    None where that says nothing: nothing spent, all of it spent already, or a period without end.
-    """
-    elapsed = now - begins_at
-    if ends_before is None or elapsed <= timedelta(0) or not 0 < spent_nano < limit_nano:
-        return None
-    return Forecast(
-        runs_out_at=begins_at + elapsed * (limit_nano / spent_nano),
-        share=spent_nano * ((ends_before - begins_at) / elapsed) / limit_nano,
-    )
-
-
 def forecast_counts(
     *, spent_nano: int, limit_nano: int, begins_at: datetime, now: datetime, parameters: Mapping[str, float]
 ) -> bool:

@@ -14,7 +14,6 @@ from django.urls import reverse
 
 from analytics.domain.alerts import (
     HOUR,
-    budget_forecast,
     error_rate,
     forecast_counts,
     hours_before,
@@ -114,18 +113,20 @@ def budget_forecast_findings(parameters: Parameters, now: datetime) -> Iterator[
         spent = {"spent_nano": state.spent_nano, "limit_nano": state.limit_nano}
         if not forecast_counts(**spent, begins_at=state.begins_at, now=now, parameters=parameters):
             continue
-        ahead = budget_forecast(**spent, begins_at=state.begins_at, ends_before=state.ends_before, now=now)
-        if ahead is None or ahead.share < FORECAST_STAYS_FROM:
+        ahead = state.forecast(now)
+        runs_out_at = (ahead and ahead.runs_out_at) or state.ends_before
+        if ahead is None or ahead.at_end_nano is None or runs_out_at is None or state.spent_nano >= state.limit_nano:
             continue
-        runs_out_at = min(ahead.runs_out_at, state.ends_before or ahead.runs_out_at)
+        if ahead.at_end_nano < state.limit_nano * FORECAST_STAYS_FROM:
+            continue
         yield _budget_finding(
             state,
             severity=Severity.WARNING,
             limit=state.limit_nano,
-            opens=ahead.share > 1,
+            opens=ahead.at_end_nano > state.limit_nano,
             title=f"The budget of {state.budget.subject} lasts until {runs_out_at.astimezone(UTC):%-d %b} at this rate",
             text=f"{_name(state.budget)} has spent {money(state.spent_nano)} of {money(state.limit_nano)} "
-            f"{_since(state)}. At this rate it comes to {money(round(state.limit_nano * ahead.share))} by the end of "
+            f"{_since(state)}. At this rate it comes to {money(ahead.at_end_nano)} by the end of "
             f"the period, and the budget is used up on {_when(runs_out_at)}. {_ends(state)} "
             "Raise it in time, or look at what spends it.",
         )

@@ -7,7 +7,6 @@ import pytest
 
 from analytics.domain.alerts import (
     PARAMETERS,
-    budget_forecast,
     error_rate,
     forecast_counts,
     hours_before,
@@ -42,31 +41,6 @@ PERCENTS = [50, 80, 100]
 )
 def test_a_threshold_is_passed_exactly_when_it_is_reached(spent: int, limit: int, passed: tuple[int, ...]) -> None:
     assert thresholds_passed(spent_nano=spent, limit_nano=limit, percents=PERCENTS) == passed
-
-
-def test_a_forecast_goes_on_as_it_went_until_now() -> None:
-    ahead = budget_forecast(
-        spent_nano=50 * USD, limit_nano=100 * USD, begins_at=FIRST, ends_before=APRIL, now=FIRST + timedelta(days=10)
-    )
-    assert ahead is not None
-    assert ahead.runs_out_at == FIRST + timedelta(days=20)
-    assert ahead.share == pytest.approx(1.55)
-
-
-@pytest.mark.parametrize(
-    ("spent", "ends_before", "now"),
-    [
-        (0, APRIL, NOON),  # nothing was spent
-        (100, APRIL, NOON),  # nothing is left
-        (150, APRIL, NOON),
-        (50, None, NOON),  # a total budget never ends
-        (50, APRIL, FIRST),  # it has just begun
-    ],
-)
-def test_there_is_no_forecast_where_it_would_say_nothing(
-    spent: int, ends_before: datetime | None, now: datetime
-) -> None:
-    assert budget_forecast(spent_nano=spent, limit_nano=100, begins_at=FIRST, ends_before=ends_before, now=now) is None
 
 
 @pytest.mark.parametrize(
