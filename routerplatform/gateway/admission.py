@@ -91,9 +91,9 @@ class Admission:
         if any(window.terms.is_hard for window in windows):
             self._cover = await self._hold_for(target, windows, tally)
         elif windows:
-            longest = tally.longest_answer(target)
-            self._note_shadows(windows, tally.bound_of(target, longest))
-            self.ledger.leases.take(self.hold, self._needs(windows, target, longest, tally))
+            needs = self._needs(windows, target, tally.longest_answer(target), tally)
+            self._note_shadows(needs)
+            self.ledger.leases.take(self.hold, needs)
         return self._cover
 
     async def _hold_for(self, target: Deployment, windows: tuple[Window, ...], tally: Tally) -> Cover:
@@ -105,8 +105,8 @@ class Admission:
             raise PriceUnknown(f"{extra} at {target.name}")
         most = tally.limit or DEFAULT_ANSWER
         output = 0 if tally.is_embedding else min(most, target.max_output_tokens or most)
-        self._note_shadows(windows, tally.bound_of(target, output))
         needs = self._needs(windows, target, output, tally)
+        self._note_shadows(needs)
         try:
             is_covered = await self.ledger.leases.fetch(self.hold, needs)
         except BudgetsUnavailable as error:
@@ -168,9 +168,8 @@ class Admission:
         draft = self.draft if not self.skipped else self._explained()
         if not self.windows and not any(self.by_alias.values()):
             return draft
-        charges = {window.id: cost for window, cost in self._charges(tally).items() if cost}
         use = BudgetUse(self.hold.peak, self.max_tokens, tuple(sorted(self._would_refuse)))
-        return msgspec.structs.replace(draft, charges=charges or None, budget=use)
+        return msgspec.structs.replace(draft, charges=_by_id(self._charges(tally)), budget=use)
 
     def _explained(self) -> UsageEntry:
         """The draft with the candidates that were left out in the end."""
@@ -183,11 +182,11 @@ class Admission:
         return msgspec.structs.replace(self.draft, decision={**self.draft.decision, "candidates": candidates})
 
     def charges_at_most(self, bound: int | None, alias: str, tally: Tally) -> dict[int, int] | None:
-        """The same, should the attempt through `alias` that now begins cost its bound."""
+        """What each window is charged, by its id, should the attempt through `alias` that now begins cost its bound."""
         charges = self._charges(tally)
         for window in (*self.windows, *self.by_alias[alias]):
             charges[window] += bound or 0
-        return {window.id: cost for window, cost in charges.items() if cost} or None
+        return _by_id(charges)
 
     def _charges(self, tally: Tally) -> dict[Window, int]:
         charges = dict.fromkeys(self.windows, tally.cost_nano or 0)
@@ -195,9 +194,11 @@ class Admission:
             charges |= dict.fromkeys(windows, tally.cost_by_alias.get(alias, 0))
         return charges
 
-    def _note_shadows(self, windows: Iterable[Window], bound: int | None) -> None:
-        for window in windows:
-            if window.terms.mode == "shadow" and window.room - window.pending - window.held < (bound or 0):
+    def _note_shadows(self, needs: Mapping[Window, int]) -> None:
+        """What is held for this request already is part of what it needs."""
+        for window, amount in needs.items():
+            held_by_others = window.held - self.hold.amounts.get(window, 0)
+            if window.terms.mode == "shadow" and window.room - window.pending - held_by_others < amount:
                 self._would_refuse.add(window.id)
 
     def _refusal(self, needs: Mapping[Window, int]) -> BudgetExceeded:
@@ -205,6 +206,10 @@ class Admission:
         has = {window: self.ledger.leases.affordable(self.hold, window) for window in needs if window.terms.is_hard}
         window = min(has, key=lambda window: has[window] - needs[window])
         return BudgetExceeded(window.terms, window.span, needs_nano=needs[window], left_nano=has[window])
+
+
+def _by_id(charges: Mapping[Window, int]) -> dict[int, int] | None:
+    return {window.id: cost for window, cost in charges.items() if cost} or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,20 @@ async def test_a_soft_budget_only_counts_and_a_shadow_counts_what_it_would_have_
         assert (window.overrun_nano, window.leased_nano, window.would_refuse) == (ANSWER_NANO, 0, refused)
 
 
+async def test_what_a_failed_attempt_had_held_does_not_count_against_the_next_one(
+    gateway: Gateway, limit: Limit, openai_upstream: Upstream
+) -> None:
+    """One attempt may cost $0.006: there is room for one, and not for two at a time."""
+    openai_upstream.play(status(500))
+    for vendor in ("alpha", "beta"):
+        await changed(gateway, lambda vendor=vendor: price_set(vendor, input="10", output="20"))
+    shadow = await limit("0.01", mode="shadow")
+    reply = await gateway.chat(model="auto", max_tokens=10)
+    assert (reply.status, reply.headers["x-router-attempts"]) == (200, "2")
+    window = await window_of(shadow, spent_nano=10 * ANSWER_NANO)
+    assert window.would_refuse == 0
+
+
 async def test_parallel_streams_never_spend_more_than_the_budget(
     gateway: Gateway, limit: Limit, openai_upstream: Upstream
 ) -> None:
