@@ -26,7 +26,7 @@ CSV_FIELDS = (
     "request_id", "started_at", "state", "http_status", "error_code", "door", "team_name", "key_name", "key_prefix",
     "persona", "policy", "requested_model", "deployment", "model", "input_tokens", "cache_read_input_tokens",
     "cache_creation_input_tokens", "output_tokens", "reasoning_tokens", "usage_source", "cost_nano",
-    "correction_nano", "ttft_ms", "latency_ms", "overhead_ms",
+    "correction_nano", "ttft_ms", "latency_ms", "overhead_ms", "cache", "saved_nano",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ class Job:
 
 JOBS = (
     Job("Check providers", "providers.tasks.check_providers", 60),
+    Job("Try providers whose circuit breaker is open", "providers.tasks.probe_open_breakers", 5),
     Job("Judge providers by their traffic", "analytics.tasks.judge_providers", 60),
     Job("Adopt journals of stopped gateways", "analytics.tasks.adopt_journals", 10),
     Job("Refresh rollups", "analytics.tasks.refresh_rollups", 60),
@@ -27,6 +28,7 @@ JOBS = (
     Job("Verify the whole ledger", "analytics.tasks.verify_whole_ledger", DAY_S),
     Job("Keep usage by the month", "analytics.tasks.keep_usage", DAY_S),
     Job("Delete answers kept for repetitions", "analytics.tasks.expire_answers", 3600),
+    Job("Delete responses that are over their time", "analytics.tasks.expire_responses", 3600),
     Job("Thin out provider checks", "analytics.tasks.thin_checks", DAY_S),
 )
 

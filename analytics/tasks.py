@@ -16,6 +16,7 @@ from analytics.services.alerts import alerts_evaluate, ledger_alert
 from analytics.services.idempotency import idempotent_answers_expire
 from analytics.services.partitions import partitions_prepare, usage_retain
 from analytics.services.providers import providers_judge
+from analytics.services.responses import stored_responses_expire
 from analytics.services.rollups import rollups_refresh
 from analytics.services.verification import LedgerReport, ledger_verify
 from providers.health_checks import checks_thin
@@ -92,3 +93,8 @@ def thin_checks() -> int:
 @shared_task
 def expire_answers() -> int:
     return idempotent_answers_expire(now=timezone.now())
+
+
+@shared_task
+def expire_responses() -> int:
+    return stored_responses_expire(now=timezone.now())

@@ -15,15 +15,16 @@ _FILE = Path(__file__).with_name("catalogue.toml")
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One model. `kind` is the kind of provider that serves it; from the day `retires_on` the vendor refuses it."""
+    """One model; a size that is None does not apply to it. `kind` is the kind of provider that serves it; from the day
+    `retires_on` the vendor refuses it."""
 
     name: str
     label: str
     kind: str
     maker: str
     capabilities: tuple[Capability, ...]
-    context_window: int
-    max_output_tokens: int
+    context_window: int | None
+    max_output_tokens: int | None
     cost_tier: str
     strengths: str
     list_price_per_1k: Decimal | None = None
@@ -82,8 +83,8 @@ def _entries(data: Mapping[str, Any]) -> Iterator[CatalogueEntry]:
                 kind=kind,
                 maker=row.get("maker", group["vendor"]),
                 capabilities=sets[row["can"]],
-                context_window=row["window"],
-                max_output_tokens=row["out"],
+                context_window=row.get("window"),
+                max_output_tokens=row.get("out"),
                 cost_tier=row["tier"],
                 strengths=row["strengths"],
                 list_price_per_1k=Decimal(row["list_usd_1k"]) if "list_usd_1k" in row else None,

@@ -168,9 +168,14 @@ def _price_row(model: CatalogueModel, price: DatedTerms) -> Price:
         model=model,
         source=PriceSource.GENAI_PRICES,
         effective_from=price.effective_from,
-        tiers=[{"above": above, **_by_name(rates, _usd_text)} for above, rates in price.terms.tiers],
-        **_by_name(price.terms.rates, lambda usd: usd),
+        **price_columns(price.terms),
     )
+
+
+def price_columns(terms: Terms) -> dict[str, Any]:
+    """The columns of a price row for what the list says."""
+    tiers = [{"above": above, **_by_name(rates, _usd_text)} for above, rates in terms.tiers]
+    return {"tiers": tiers, **_by_name(terms.rates, lambda usd: usd)}
 
 
 def _by_name(rates: Rates, write: Callable[[Decimal | None], T]) -> dict[str, T]:

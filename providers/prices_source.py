@@ -62,6 +62,13 @@ def listed_prices(prices_id: str, model: str) -> list[DatedTerms]:
     return _changes(dated)
 
 
+def listed_context_window(prices_id: str, model: str) -> int | None:
+    """Tokens of prompt and answer together, as the price list has it; None when not known."""
+    vendor = next((provider for provider in get_snapshot().providers if provider.id == prices_id), None)
+    listed = vendor.find_model(model) if vendor else None
+    return listed.context_window if listed else None
+
+
 def _changes(dated: dict[datetime, Terms]) -> list[DatedTerms]:
     """In order, without the dates at which none of our rates moved, and nothing when nothing is known."""
     found: list[DatedTerms] = []

@@ -7,23 +7,27 @@ goes out as on the request path, the SDK never sees it.
 
 import asyncio
 import importlib
+import json
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from providers.domain.egress import address_allowed
 from providers.domain.health import NOTE_CHARS, ProbeOutcome
+from providers.domain.model_list import ListedModel, is_cut_short, read_model_list
 from providers.domain.types import Endpoint, Wire
+from providers.registry import PROVIDER_KINDS
 from providers.wires import WIRES
 from providers.wires.anthropic import VERSION
 from providers.wires.failure_reading import clean
 
 PROBE_TIMEOUT_S = 10.0
 PROBES_AT_ONCE = 8
+NO_LIST = "answered, but not with a list of models"
 NO_KEY = "none"  # the SDKs insist on one
 SENT_HEADERS = frozenset({"host", "accept", "connection", "user-agent"})
 
@@ -39,11 +43,15 @@ class Probe:
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """`note` is one line for people, free of secrets; `latency_ms`, name lookup and
-    connecting included, is None when nothing was sent."""
+    connecting included, is None when nothing was sent. `address` is the one that was called, `models` what is listed
+    there, `http_status` that of a refusal."""
 
     outcome: ProbeOutcome
     note: str
     latency_ms: int | None = None
+    models: tuple[ListedModel, ...] = ()
+    address: str = ""
+    http_status: int | None = None
 
 
 class EgressRefused(Exception):
@@ -77,24 +85,26 @@ def _library(name: str) -> ModuleType:
 
 async def _probe(probe: Probe, sdk: ModuleType) -> ProbeResult:
     started = time.perf_counter()
+    address = ""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             address = await _allowed_address(probe.endpoint)
-            listed = await _list_models(probe, sdk, address)
-        outcome, note = _read_list(listed)
+            result = _read_list(await _list_models(probe, sdk, address))
     except EgressRefused as error:
         return ProbeResult(ProbeOutcome.IMPOSSIBLE, str(error))
     except (TimeoutError, sdk.APITimeoutError):
-        outcome, note = ProbeOutcome.FAILED, f"no answer within {PROBE_TIMEOUT_S:g} s"
+        result = ProbeResult(ProbeOutcome.FAILED, f"no answer within {PROBE_TIMEOUT_S:g} s")
     except sdk.APIStatusError as error:
         failure = WIRES[probe.endpoint.wires[0]].read_failure(
             error.status_code, error.response.headers, error.response.content
         )
-        outcome, note = _read_refusal(error.status_code, failure.message)
+        result = _read_refusal(error.status_code, failure.message)
+    except json.JSONDecodeError:
+        result = ProbeResult(ProbeOutcome.FAILED, NO_LIST)
     except (sdk.APIError, OSError, ValueError) as error:
-        outcome, note = ProbeOutcome.FAILED, f"could not be reached: {_root_text(error)}"
+        result = ProbeResult(ProbeOutcome.FAILED, f"could not be reached: {_root_text(error)}")
     latency_ms = round((time.perf_counter() - started) * 1000)
-    return ProbeResult(outcome, _safe(note, probe.secret), latency_ms)
+    return replace(result, note=safe_note(result.note, probe.secret), latency_ms=latency_ms, address=address)
 
 
 async def _list_models(probe: Probe, sdk: ModuleType, address: str) -> object:
@@ -122,7 +132,7 @@ async def _list_models(probe: Probe, sdk: ModuleType, address: str) -> object:
         timeout=PROBE_TIMEOUT_S,
         http_client=http_client,
     ) as client:
-        listed: object = await client.get("/models", cast_to=object)
+        listed: object = await client.get(PROVIDER_KINDS[endpoint.kind].models_url(endpoint.base_url), cast_to=object)
         return listed
 
 
@@ -146,22 +156,25 @@ async def _allowed_address(endpoint: Endpoint) -> str:
     )
 
 
-def _read_list(listed: object) -> tuple[ProbeOutcome, str]:
-    models = listed.get("data") if isinstance(listed, dict) else None
-    if not isinstance(models, list):
-        return ProbeOutcome.FAILED, "answered, but not with a list of models"
-    return ProbeOutcome.ANSWERED, f"lists {len(models)} model{'s' if len(models) != 1 else ''}"
+def _read_list(listed: object) -> ProbeResult:
+    models = read_model_list(listed)
+    if models is None:
+        return ProbeResult(ProbeOutcome.FAILED, NO_LIST)
+    more = " and has more" if is_cut_short(listed) else ""
+    note = f"lists {len(models)} model{'s' if len(models) != 1 else ''}{more}"
+    return ProbeResult(ProbeOutcome.ANSWERED, note, models=tuple(models))
 
 
-def _read_refusal(status: int, message: str) -> tuple[ProbeOutcome, str]:
+def _read_refusal(status: int, message: str) -> ProbeResult:
     """Some endpoints have no list, and a limit says nothing about health: both answered, so neither is blamed."""
+    outcome, note = ProbeOutcome.FAILED, f"answered {status}: {message}"
     if status in {404, 405, 501}:
-        return ProbeOutcome.IMPOSSIBLE, f"answers, but does not list its models ({status})"
-    if status == 429:
-        return ProbeOutcome.IMPOSSIBLE, "answers, but limits how often it may be asked (429)"
-    if status in {401, 403}:
-        return ProbeOutcome.FAILED, f"refused the key ({status}): {message}"
-    return ProbeOutcome.FAILED, f"answered {status}: {message}"
+        outcome, note = ProbeOutcome.IMPOSSIBLE, f"answers, but does not list its models ({status})"
+    elif status == 429:
+        outcome, note = ProbeOutcome.IMPOSSIBLE, "answers, but limits how often it may be asked (429)"
+    elif status in {401, 403}:
+        note = f"refused the key ({status}): {message}"
+    return ProbeResult(outcome, note, http_status=status)
 
 
 def _root_text(error: BaseException) -> str:
@@ -171,5 +184,6 @@ def _root_text(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _safe(text: str, secret: str) -> str:
+def safe_note(text: str, secret: str) -> str:
+    """Somebody else's words for people to read: one line, and no key in it."""
     return clean(text.replace(secret, "[key]") if secret else text)[:NOTE_CHARS]

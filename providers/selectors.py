@@ -47,7 +47,7 @@ def active_deployments(*, now: datetime) -> dict[int, Deployment]:
         keys = credentials.get(row.provider_id, ())
         if keys or not PROVIDER_KINDS[endpoint.kind].needs_key:
             price = prices.get(("deployment", row.pk)) or prices.get(("model", row.model_id))
-            found[row.pk] = _deployment(row, endpoint, keys, price)
+            found[row.pk] = deployment_of(row, endpoint, keys, price)
     return found
 
 
@@ -126,9 +126,10 @@ def price_book() -> PriceBook:
     return PriceBook(PriceRow.objects.select_related("model"), DeploymentRow.objects.select_related("provider"))
 
 
-def _deployment(
+def deployment_of(
     row: DeploymentRow, endpoint: Endpoint, credentials: tuple[Credential, ...], price: PriceRow | None
 ) -> Deployment:
+    """A row as the gateway sees it, active or not; `price` is the one in force."""
     return Deployment(
         id=row.pk,
         name=f"{endpoint.name}/{row.upstream_model}",

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from routerplatform.doors.compatible import compatible_door
 from routerplatform.doors.exchange import CallerGone, CappedBody, Exchange, Lifetime, Message, Receive, Send
 from routerplatform.doors.idempotency import once
+from routerplatform.doors.metrics_page import metrics_page
 from routerplatform.gateway.errors import GatewayError
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.runtime import Runtime, Runtimes
@@ -38,6 +39,8 @@ class Application:
             await self._sockets({**scope, RUNTIME: runtime}, receive, send)
         elif path.startswith("/v1/"):
             await compatible_door(runtime, scope, receive, send)
+        elif path == "/metrics":
+            await _metrics(runtime, scope, receive, send)
         elif path.startswith("/health/"):
             await _probe(runtime, path, send)
         else:
@@ -85,6 +88,14 @@ class Application:
                 await self._runtimes.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+async def _metrics(runtime: Runtime, scope: Message, receive: Receive, send: Send) -> None:
+    exchange = Exchange(scope, receive, send, new_request_id(), time.perf_counter())
+    try:
+        await metrics_page(runtime, exchange)
+    except GatewayError as error:
+        await exchange.reply_error(error)
 
 
 async def _probe(runtime: Runtime, path: str, send: Send) -> None:

@@ -3,6 +3,12 @@
 import structlog
 from structlog.typing import Processor
 
+
+def about_request(request_id: str) -> None:
+    """What this task logs from now on is about a request; the id stands in every line."""
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+
+
 SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,

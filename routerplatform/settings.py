@@ -21,6 +21,7 @@ if env.bool("READ_DOTENV", default=True):
 DEBUG: bool = env.bool("DEBUG", default=False)
 ENVIRONMENT: str = env.str("ENVIRONMENT", default="Demo data")
 LOG_LEVEL: str = env.str("LOG_LEVEL", default=env.str("AI_ROUTER_LOG_LEVEL", default="INFO")).upper()
+LOG_REQUESTS: bool = env.bool("LOG_REQUESTS", default=False)
 PORT: int = env.int("PORT", default=8000)
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
 
@@ -154,7 +155,8 @@ else:  # a database that falls silent must fail soon: revocations are read from 
     } | DATABASES["default"].get("OPTIONS", {})
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-REDIS_URL: str = env.str("REDIS_URL", default="")
+REDIS_ADDR: str = env.str("REDIS_ADDR", default="")
+REDIS_URL: str = env.str("REDIS_URL", default=f"redis://{REDIS_ADDR}/0" if REDIS_ADDR else "")
 CACHES: dict[str, Any] = {
     "default": (
         {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
@@ -193,13 +195,24 @@ if EMAIL_URL:
 # --- the request path --------------------------------------------------------------------------------------------
 MAX_BODY_BYTES: int = env.int("MAX_BODY_BYTES", default=20 * 1024 * 1024)
 REQUEST_TIMEOUT_S: float = env.float("REQUEST_TIMEOUT_S", default=600.0)
+CACHE_TTL: int = env.int("CACHE_TTL", default=3600)
 STREAM_KEEP_ALIVE_S: float = env.float("STREAM_KEEP_ALIVE_S", default=15.0)
 MAX_ATTEMPTS: int = env.int("MAX_ATTEMPTS", default=1 + env.int("AI_ROUTER_MAX_RETRIES", default=3))
+RETRY_BUDGET: float = max(0.0, env.float("RETRY_BUDGET", default=0.1))
+CIRCUIT_BREAKER_MAX_REQUESTS: int = max(1, env.int("CIRCUIT_BREAKER_MAX_REQUESTS", default=5))
+CIRCUIT_BREAKER_TIMEOUT: float = max(1.0, env.float("CIRCUIT_BREAKER_TIMEOUT", default=60.0))
+METRICS_DIR = Path(env.str("METRICS_DIR", default=str(DATA_DIR / "metrics"))).absolute()
+METRICS_PORT: int = env.int("METRICS_PORT", default=0)
+METRICS_HOST: str = env.str("METRICS_HOST", default="127.0.0.1")
+TRACES_ENDPOINT: str = env.str("TRACES_ENDPOINT", default="")
+METRICS_TOKEN: str = env.str("METRICS_TOKEN", default="")
+env.ENVIRON["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS_DIR)  # prometheus_client asks when it is imported, after this
 CONFIG_POLL_S: float = env.float("CONFIG_POLL_S", default=0.5)
 GATEWAY_PROCESSES: int = max(1, env.int("GATEWAY_PROCESSES", default=1))
 JOURNAL_DIR = Path(env.str("JOURNAL_DIR", default=str(DATA_DIR / "journal"))).absolute()
 JOURNAL_DURABILITY: str = read_choice(env, "JOURNAL_DURABILITY", ("disk", "process", "database"))
 USAGE_RETENTION_MONTHS: int = max(0, env.int("USAGE_RETENTION_MONTHS", default=0))
+RESPONSES_KEPT_DAYS: int = max(0, env.int("RESPONSES_KEPT_DAYS", default=30))
 WEBSOCKET_ALLOWED_ORIGINS: list[str] = env.list("WEBSOCKET_ALLOWED_ORIGINS", default=[])
 WEBSOCKET_MAX_SOCKETS: int = env.int("WEBSOCKET_MAX_SOCKETS", default=1000)
 WEBSOCKET_MAX_SOCKETS_PER_KEY: int = env.int("WEBSOCKET_MAX_SOCKETS_PER_KEY", default=100)
@@ -214,6 +227,14 @@ VENDOR_KEYS: dict[str, str] = {
         ("groq", "GROQ_API_KEY"),
         ("gemini", "GEMINI_API_KEY"),
         ("cohere", "COHERE_API_KEY"),
+        ("mistral", "MISTRAL_API_KEY"),
+        ("together", "TOGETHER_API_KEY"),
+        ("openrouter", "OPENROUTER_API_KEY"),
+        ("deepseek", "DEEPSEEK_API_KEY"),
+        ("xai", "XAI_API_KEY"),
+        ("perplexity", "PERPLEXITY_API_KEY"),
+        ("fireworks", "FIREWORKS_API_KEY"),
+        ("ai21", "AI21_API_KEY"),
     )
 }
 

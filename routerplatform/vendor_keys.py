@@ -1,8 +1,8 @@
 """Providers whose keys are in the environment: `OPENAI_API_KEY` alone is enough to be served by OpenAI.
 
-A vendor is set up once, when its key is first seen: provider, a handful of models, their names, and a place before the
-demo's models. From then on the rows belong to the operator and only the key is kept in step with the environment; a
-variable that is gone changes nothing.
+A vendor is set up once, when its key is first seen: provider, and the models to begin with if the catalogue names any,
+an alias for each, and a place before the demo's models. From then on the rows belong to the operator and only the key
+is kept in step with the environment; a variable that is gone changes nothing.
 """
 
 import logging
@@ -81,9 +81,10 @@ def _ensure_key(provider: Provider, secret: str) -> None:
 
 def _set_up(provider: Provider, catalogue: Catalogue, now: datetime) -> list[ModelAlias]:
     """Deploy the models to begin with, each with an alias of its name: hard work first, quick work second."""
-    rows = CatalogueModel.objects.in_bulk(list(catalogue.start_with[provider.kind]), field_name="name")
+    names = catalogue.start_with.get(provider.kind, ())
+    rows = CatalogueModel.objects.in_bulk(list(names), field_name="name")
     aliases = []
-    for name in catalogue.start_with[provider.kind]:
+    for name in names:
         if name in rows and not catalogue.entries[name].is_retired(now.date()):
             deployment, _ = Deployment.objects.get_or_create(
                 provider=provider, upstream_model=name, defaults={"model": rows[name]}

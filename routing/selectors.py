@@ -3,6 +3,7 @@
 from collections import defaultdict
 from datetime import datetime
 from decimal import Decimal
+from typing import cast
 
 from django.db import transaction
 from django.db.models import Q
@@ -10,7 +11,7 @@ from django.db.models import Q
 from providers.domain.types import PromptDefaults, RateLimit
 from providers.selectors import active_deployments, rate_limit_of
 from routing.domain.compile import AliasRow, ConfigRows, PersonaRow, PolicyRow
-from routing.domain.config import Caller, Scope
+from routing.domain.config import CacheMode, CacheRule, Caller, Scope
 from routing.models import (
     AliasTarget,
     CandidateGroup,
@@ -75,6 +76,7 @@ def _policies() -> list[PolicyRow]:
             max_latency_ms=policy.max_latency_ms,
             required=policy.required_capabilities,
             candidates=candidates[policy.pk],
+            cache=CacheRule(cast(CacheMode, policy.cache_mode), policy.cache_ttl_s),
         )
         for policy in RoutingPolicy.objects.filter(is_active=True)
     ]
@@ -100,6 +102,8 @@ def _callers() -> list[tuple[str, Caller]]:
     for key_id, alias in VirtualKey.allowed_models.through.objects.values_list("virtualkey_id", "modelalias__name"):
         allowed[key_id].add(alias)
     key_limits, team_limits = _limits(VirtualKey), _limits(Team)
+    purges = Team.objects.exclude(cache_purged_at=None).values_list("pk", "cache_purged_at")
+    purged = {team_id: at.timestamp() for team_id, at in purges if at is not None}
     keys = VirtualKey.objects.values_list(  # no instances: 10,000 of them kept requests waiting for twice as long
         "digest", "pk", "prefix", "name", "team_id", "team__name", "scopes", "expires_at", "revoked_at",
         "team__is_active",
@@ -120,6 +124,7 @@ def _callers() -> list[tuple[str, Caller]]:
                 team_active=team_active,
                 key_limit=key_limits.get(key_id),
                 team_limit=team_limits.get(team_id),
+                cache_purged_at=purged.get(team_id, 0.0),
             ),
         )
         for digest, key_id, prefix, name, team_id, team_name, scopes, expires_at, revoked_at, team_active in keys

@@ -29,6 +29,12 @@ class IssuedKey:
     secret: str = field(repr=False)
 
 
+def kept_answers_purge(*, team: Team, now: datetime) -> None:
+    """From now on no answer that was kept for `team` so far is given again; gateways know within two seconds."""
+    team.cache_purged_at = now
+    team.save(update_fields=["cache_purged_at"])
+
+
 @transaction.atomic
 def key_issue(
     *,

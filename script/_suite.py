@@ -21,7 +21,11 @@ sys.path.insert(0, str(ROOT))
 from routerplatform.embedded import EmbeddedError, die_with_parent, running, start_postgres, start_valkey
 
 WORKERS = min(4, os.cpu_count() or 1)
-VENDOR_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "GEMINI_API_KEY", "COHERE_API_KEY")
+VENDORS = (
+    *("OPENAI", "ANTHROPIC", "GROQ", "GEMINI", "COHERE", "MISTRAL", "TOGETHER", "OPENROUTER", "DEEPSEEK", "XAI"),
+    *("PERPLEXITY", "FIREWORKS", "AI21"),
+)
+VENDOR_KEYS = tuple(f"{vendor}_API_KEY" for vendor in VENDORS)
 LINT = {
     "ruff check": ["ruff", "check", "--output-format=concise"],
     "ruff format": ["ruff", "format", "--check", "--output-format=concise"],

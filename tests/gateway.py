@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -103,6 +103,37 @@ def _reply(response: aiohttp.ClientResponse, body: bytes) -> Reply:
     return reply
 
 
+class Server(uvicorn.Server):
+    """uvicorn, but for its pauses: it looks ten times a second whether it should end, and then lets a tenth pass."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.leave = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # which renews the Date header
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.leave.wait(), 1.0)
+                return
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        """In the order of uvicorn's own: no new connections, the open ones finish, then the application ends."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - uvicorn's own sets
+                    await asyncio.sleep(0.002)
+                for server in self.servers:
+                    await server.wait_closed()
+        except TimeoutError:
+            for task in self.server_state.tasks:
+                task.cancel()
+        await self.lifespan.shutdown()
+
+
 @asynccontextmanager
 async def serving(application: Any, *, lifespan: Literal["on", "off"] = "on") -> AsyncIterator[str]:
     """Run `application` behind uvicorn in this very loop; yields its base URL."""
@@ -110,17 +141,17 @@ async def serving(application: Any, *, lifespan: Literal["on", "off"] = "on") ->
         application, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio", lifespan=lifespan,
         timeout_graceful_shutdown=5, access_log=False,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
         if task.done():
             await task
             raise AssertionError("the server did not start")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.001)
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.leave.set()
         await task
 
 
@@ -169,9 +200,9 @@ def key(number: int, team: Team | None = None, **options: Any) -> str:
 
 async def records(count: int = 1) -> list[UsageRecord]:
     """All usage records, oldest first, as soon as there are `count`: they are shipped a moment after the answer."""
-    for _ in range(100):
+    for attempt in range(100):
         found = await sync_to_async(lambda: list(UsageRecord.objects.order_by("started_at")))()
         if len(found) >= count:
             return found
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.01 if attempt < 20 else 0.1)
     raise AssertionError(f"{count} records were expected, {len(found)} came")

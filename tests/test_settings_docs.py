@@ -11,7 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| (\w+) \| (?:`([^`]*)`)? ?\|", re.MULTILINE)
 TYPES = {str: "text", bool: "boolean", int: "integer", float: "number", list: "list"}
-SPECIAL = {"DATABASE_URL": "URL", "REDIS_URL": "URL", "DATA_DIR": "folder", "JOURNAL_DIR": "folder"}
+SPECIAL = {
+    "DATABASE_URL": "URL",
+    "REDIS_URL": "URL",
+    "DATA_DIR": "folder",
+    "JOURNAL_DIR": "folder",
+    "METRICS_DIR": "folder",
+}
 SECRETS = {"SECRET_KEY": "s" * 32, "KEY_PEPPER": "p" * 32, "FIELD_KEYS": "A" * 43 + "="}
 
 Table = dict[str, tuple[str, str]]  # name: (type, default)

@@ -73,7 +73,7 @@ def test_the_tests_run_on_the_database_that_was_asked_for() -> None:
         assert cursor.fetchone() == (1,)
 
 
-@pytest.mark.parametrize("name", ["base", "dev"])
+@pytest.mark.parametrize("name", ["base", "tracing", "dev"])
 def test_every_requirement_is_pinned_with_hashes(name: str) -> None:
     assert wanted(name) - set(locked(name)) == set()
     blocks = re.split(r"\n(?=\S)", lock_text(name))
@@ -84,7 +84,7 @@ def test_the_lock_for_developers_contains_the_one_for_servers() -> None:
     assert locked("base").items() - locked("dev").items() == set()
 
 
-@pytest.mark.parametrize("name", ["base", "dev"])
+@pytest.mark.parametrize("name", ["base", "tracing", "dev"])
 def test_upper_bounds_and_exact_pins_are_what_is_locked(name: str) -> None:
     exact = re.findall(
         r"^([A-Za-z0-9._-]+)==([\w.]+)$", (ROOT / "requirements" / f"{name}.in").read_text(), re.MULTILINE

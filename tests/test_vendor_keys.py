@@ -199,3 +199,10 @@ def test_an_alias_that_somebody_already_named_like_a_model_keeps_its_targets() -
     alias = ModelAliasFactory.create(name="gpt-6-luna")
     ensure(openai=OPENAI_SECRET)
     assert not alias.targets.exists()
+
+
+def test_a_vendor_without_models_in_the_catalogue_is_set_up_with_its_key_alone() -> None:
+    assert ensure(mistral=OTHER_SECRET, ai21=OTHER_SECRET) == ["mistral", "ai21"]
+    assert secret_of("mistral") == OTHER_SECRET
+    assert not Deployment.objects.filter(provider__name__in=["mistral", "ai21"]).exists()
+    assert not ModelAlias.objects.exists()

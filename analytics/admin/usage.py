@@ -102,7 +102,7 @@ class UsageRecordAdmin(ReadOnlyAdmin[UsageRecord]):
             {"fields": ["page", "request_id", "outcome", "began", "who_paid", "asked", "door", "is_stream"]},
         ),
         ("The route", {"fields": ["policy", "persona", "served", "tried", "config_revision"]}),
-        ("What it cost", {"fields": ["cost_exact", "counted", "counted_by", "price_used"]}),
+        ("What it cost", {"fields": ["cost_exact", "counted", "counted_by", "price_used", "cache"]}),
         ("How long it took", {"fields": ["took", "ours"]}),
     ]
     readonly_fields = [

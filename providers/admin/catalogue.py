@@ -28,6 +28,7 @@ from providers.admin.pages import (
     rate_limit_section,
 )
 from providers.admin.price_tiers import PlainDecimalField, PriceTiersField, count_text, price_text, tiers_text
+from providers.admin.standing import BREAKER_ACTIONS, BreakerAdmin
 from providers.admin.vendors import checked_along
 from providers.models import CatalogueModel, CostTier, Deployment, ModelStatus, Price, PriceSource
 from providers.selectors import price_rank
@@ -239,20 +240,29 @@ class DeploymentForm(ModelForm[Deployment]):
 
 
 @admin.register(Deployment)
-class DeploymentAdmin(PricedAdmin[Deployment], SwitchableAdmin[Deployment]):
+class DeploymentAdmin(PricedAdmin[Deployment], BreakerAdmin, SwitchableAdmin[Deployment]):
     form = DeploymentForm
     priced_as = "deployment"
-    list_display = ["__str__", "model", "state", "price_now", "expected_latency", "longest_answer"]
+    actions = ["switch_on", "switch_off", *BREAKER_ACTIONS]
+    actions_detail = ["add_price", "reset_breaker"]
+    list_display = ["__str__", "model", "state", "breaker_now", "price_now", "expected_latency", "longest_answer"]
     list_select_related = ["provider", "model"]
-    list_filter = ["is_active", ("provider", AutocompleteSelectFilter), ("model", AutocompleteSelectFilter)]
+    list_filter = ["is_active", "breaker", ("provider", AutocompleteSelectFilter), ("model", AutocompleteSelectFilter)]
     search_fields = ["upstream_model", "provider__name", "provider__label", "model__name"]
     search_help_text = "Model or provider"
     autocomplete_fields = ["provider", "model"]
-    readonly_fields = ["price_in_words"]
+    readonly_fields = ["price_in_words", "breaker_in_words"]
     inlines = [PriceRows]
     fieldsets = [
         ("What is called", {"fields": ["provider", "model", "upstream_model", "is_active"]}),
         ("What to expect", {"fields": [("expected_latency_ms", "max_output_tokens")]}),
+        (
+            "Circuit breaker",
+            {
+                "fields": ["breaker_in_words", "breaker"],
+                "description": "After several failures nothing is sent here for a while, then one request tries it.",
+            },
+        ),
         rate_limit_section("At a limit, the next model of the route is asked instead; without one, callers get a 429."),
         (
             "What it costs",

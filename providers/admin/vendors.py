@@ -16,10 +16,12 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
 from providers.admin.cells import Tone, active_label, code, label, moment, number
+from providers.admin.connection import ConnectionPages
 from providers.admin.pages import ReadOnlyAdmin, Rows, RowsToSee, SwitchableAdmin
+from providers.admin.standing import breakers_of, keys_at_rest, note_resting
 from providers.domain.egress import address_allowed, parse_networks
 from providers.models import Deployment, Health, Provider, ProviderCheck, ProviderKey
-from providers.registry import PROVIDER_KINDS
+from providers.registry import PROVIDER_KINDS, kinds_without_address
 from providers.services import clean_secret, provider_key_add, provider_key_replace
 
 HEALTH_LABELS = {
@@ -29,6 +31,7 @@ HEALTH_LABELS = {
     Health.DOWN: (Tone.BAD, "cancel"),
 }
 LATEST_CHECKS = 10
+OF_ITS_PAST = {"health_now", "health_note", "checked", "breakers", "resting_keys"}  # a new provider has none
 
 
 def health_label(health: str, note: str = "") -> SafeString:
@@ -40,6 +43,11 @@ def health_label(health: str, note: str = "") -> SafeString:
 class ProviderForm(ModelForm[Provider]):
     class Meta:
         widgets = {"allowed_networks": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
+        help_texts = {
+            "kind": "Whose API this endpoint speaks. For a server that is not in the list, choose OpenAI-compatible.",
+            "base_url": "Leave empty for the vendor’s own address, or the usual one of a server on this machine. To be "
+            f"entered, with the version part, for {kinds_without_address()}.",
+        }
 
     def clean_base_url(self) -> str:
         """A path is put behind it, and it is shown to people: so no query, and no password."""
@@ -65,10 +73,13 @@ class ProviderForm(ModelForm[Provider]):
         cleaned = super().clean() or self.cleaned_data
         kind = PROVIDER_KINDS.get(cleaned.get("kind", ""))
         if kind and not kind.base_url and not cleaned.get("base_url"):
-            self.add_error("base_url", f"{kind.label} has no address of its own: enter the server's.")
+            said = f"{kind.label} has no address of its own: enter the server's, for example {kind.example_url}."
+            self.add_error("base_url", said)
         networks = cleaned.get("allowed_networks")
-        if networks is not None and (closed := closed_address(cleaned.get("base_url", ""), networks)):
-            said = f"The base URL is not a public address. To have it called, list it here, for example {closed}."
+        usual = kind.base_url.replace("localhost", "127.0.0.1") if kind else ""
+        address = cleaned.get("base_url") or usual
+        if networks is not None and (closed := closed_address(address, networks)):
+            said = f"{address} is not a public address. To have it called, list it here, for example {closed}."
             self.add_error("allowed_networks", said)
         return cleaned
 
@@ -182,7 +193,7 @@ class CheckRows(RowsToSee):
 
 
 @admin.register(Provider)
-class ProviderAdmin(SwitchableAdmin[Provider]):
+class ProviderAdmin(ConnectionPages, SwitchableAdmin[Provider]):
     form = ProviderForm
     list_display = ["label", "called", "kind", "state", "health_now", "keys_in_use", "deployments_in_use", "checked"]
     list_filter = ["is_active", "health", "kind"]
@@ -190,10 +201,11 @@ class ProviderAdmin(SwitchableAdmin[Provider]):
     search_help_text = "Name or address"
     inlines = [KeyRows, DeploymentRows, CheckRows]
     formfield_overrides = {URLField: {"assume_scheme": "https"}}
-    readonly_fields = ["health_now", "health_note", "checked", "created"]
+    readonly_fields = ["health_now", "health_note", "checked", "created", "breakers", "resting_keys"]
     fieldsets = [
         ("Who it is", {"fields": ["label", "name", "kind", "base_url"]}),
-        ("State", {"fields": ["is_active", "health_now", "health_note", "checked"]}),
+        ("State", {"fields": ["is_active", "health_now", "health_note", "checked", "breakers"]}),
+        ("Keys", {"fields": ["key_strategy", "resting_keys"]}),
         ("Patience", {"fields": [("connect_timeout_s", "timeout_s")]}),
         ("Network", {"fields": ["allowed_networks"]}),
     ]
@@ -207,6 +219,12 @@ class ProviderAdmin(SwitchableAdmin[Provider]):
                 deployments_on=Count("deployments", filter=Q(deployments__is_active=True), distinct=True),
             )
         )
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Provider | None:
+        found = super().get_object(request, object_id, from_field)
+        if found is not None and request.method == "GET":
+            note_resting(request, found)
+        return found
 
     def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> list[str]:
         return [*self.readonly_fields, "name"] if obj else list(self.readonly_fields)
@@ -258,13 +276,21 @@ class ProviderAdmin(SwitchableAdmin[Provider]):
     def checked(self, provider: Provider) -> SafeString:
         return moment(provider.checked_at, empty="never")
 
+    @admin.display(description="circuit breakers")
+    def breakers(self, provider: Provider) -> SafeString:
+        return breakers_of(provider)
+
+    @admin.display(description="keys at rest")
+    def resting_keys(self, provider: Provider) -> SafeString:
+        return keys_at_rest(provider)
+
     @admin.display(description="created")
     def created(self, provider: Provider) -> SafeString:
         return moment(provider.created_at)
 
 
 def _without_health(options: Any) -> Any:
-    shown = [name for name in options["fields"] if name not in {"health_now", "health_note", "checked"}]
+    shown = [name for name in options["fields"] if name not in OF_ITS_PAST]
     return {**options, "fields": shown}
 
 

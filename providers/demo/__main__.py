@@ -43,7 +43,7 @@ async def _serve(host: str, port: int, pace_factor: float) -> None:
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends the loop by itself
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running(host=host, port=port, pace_factor=pace_factor) as url:
-        sys.stdout.write(f"Demo provider on {url}/v1 (OpenAI and Anthropic wires, any key)\n")
+        sys.stdout.write(f"Demo provider on {url}/v1 (OpenAI, Anthropic, Gemini, Cohere and Ollama wires, any key)\n")
         sys.stdout.flush()
         await stop.wait()
 

@@ -1,9 +1,11 @@
-"""What both wires share: an Ask comes in, a Reply goes out, a Refusal is the other way to end.
+"""What all wires share: an Ask comes in, a Reply goes out, a Refusal is the other way to end.
 
 A wire turns bytes into an Ask and a Reply into bytes; what is decided in between knows no wire. The served models, the
-reading of bodies and the counting of tokens are here because both wires need them.
+reading of bodies and the counting of tokens are here because all wires need them.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ T = TypeVar("T")
 
 
 class DemoModel(NamedTuple):
-    """One model; its times hold at pace factor 1."""
+    """One model; its times hold at pace factor 1. Any wire serves it; `wire` names the vendor that lists it where the
+    lists of OpenAI and Anthropic part the models between them."""
 
     id: str
     label: str
@@ -38,6 +41,8 @@ _ROWS = (
     DemoModel("demo-sage-mini", "Demo Sage Mini", "anthropic", "terse", 60, 8),
 )
 MODELS = {model.id: model for model in _ROWS}
+EMBEDDER = DemoModel("demo-embed", "Demo Embed", "openai", "terse", 10, 0)
+LISTED = (*_ROWS, EMBEDDER)
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -46,7 +51,9 @@ class Ask(Struct, frozen=True, kw_only=True):
     `history` holds the user's earlier texts, `tool_results` what tools answered since the model last spoke.
     `schema` is None without JSON mode and empty for JSON of any shape. `digest` is the hash of the body.
     `forced_tool` is a tool's name, "" for any tool, None when the model may choose; `may_call` False forbids tools.
-    `tools` are the parameters of each by its name.
+    `tools` are the parameters of each by its name. `hides` names the buckets of usage that the wire has no word for.
+    `shows_thought`: the caller may read what the model thinks. `lost_thought` says what of its earlier thought was not
+    given back, empty where nothing is missing. `wire_notes` is what the wire itself wants to know again of the request.
     """
 
     model: DemoModel
@@ -66,6 +73,22 @@ class Ask(Struct, frozen=True, kw_only=True):
     parallel_calls: bool = True
     schema: JsonObject | None = None
     include_usage: bool = True
+    hides: frozenset[str] = frozenset()
+    shows_thought: bool = True
+    lost_thought: str = ""
+    wire_notes: JsonObject = {}
+
+
+class Place(NamedTuple):
+    """What a request's address and the server's memory add to its body: the model and the operation that the address
+    names, and the answers that are kept, by their ids."""
+
+    model: str = ""
+    operation: str = ""
+    kept: Mapping[str, tuple[JsonObject, ...]] = {}
+
+
+NOWHERE = Place()
 
 
 @dataclass(eq=False)
@@ -115,12 +138,14 @@ class Refusal(Exception):
 
 
 class Piece(NamedTuple):
-    """One output token: of the text, or of tool call number `call`: its `id` and `name` first, then its arguments."""
+    """One output token: of the thought that is shown, of the text, or of tool call number `call`: its `id` and `name`
+    first, then its arguments."""
 
     text: str = ""
     call: int | None = None
     id: str = ""
     name: str = ""
+    thought: bool = False
 
 
 class Usage(NamedTuple):
@@ -146,9 +171,15 @@ class Reply(Struct, frozen=True, kw_only=True):
     show_usage: bool
     show_finish: bool
     show_done: bool
+    is_signed: bool = False  # the wire proves what was thought, where it has a way to
+    is_refusal: bool = False  # the text says why the model will not answer
+    wire_notes: JsonObject = {}
 
     def text(self) -> str:
-        return "".join(piece.text for piece in self.pieces if piece.call is None)
+        return "".join(piece.text for piece in self.pieces if piece.call is None and not piece.thought)
+
+    def thought(self) -> str:
+        return "".join(piece.text for piece in self.pieces if piece.thought)
 
     def tool_calls(self) -> list[tuple[Piece, str]]:
         """Each tool call with the JSON text of its arguments (cut short when the limit fell into it)."""
@@ -162,16 +193,34 @@ Frame = tuple[bytes, int]  # one server-sent event, and how many tokens are in i
 class Wire(Protocol):
     """A vendor's protocol. The wires are modules; everything in them is pure."""
 
-    REQUEST_ID_HEADER: str
+    REQUEST_ID_HEADER: str  # of its own id of a request; empty: it tells none
+    RETRY_HEADER: str  # of the time to wait; empty: the error's body tells it
+    KEY_HEADERS: tuple[str, ...]  # where a key may stand; empty when none is needed
+    STREAM_TYPE: str
     GARBAGE: bytes  # an event whose JSON is cut in the middle
-    MODEL_LIST: dict[str, Any]
+    OVERLOADED: int  # the status of a whole answer where a stream would break off with an error
+    BLOCKED: JsonObject  # what is said with status 200 of a prompt that is blocked; empty: a 400 says it
 
-    def read_ask(self, body: bytes) -> Ask: ...  # raises Refusal with 400 or 404
+    def read_ask(self, body: bytes, place: Place = NOWHERE) -> Ask: ...  # raises Refusal with 400 or 404
     def body_of(self, reply: Reply) -> JsonObject: ...
     def frames_of(self, reply: Reply) -> Iterator[Frame]: ...
     def error_body(self, refusal: Refusal, request_id: str) -> JsonObject: ...
     def error_frame(self, request_id: str) -> bytes: ...  # an error after the stream began
     def key_refusal(self, key: str) -> Refusal: ...  # `key` may be empty
+    def model_list(self, name: str | None) -> JsonObject | None: ...  # all models, or the one of this name
+
+
+_PROOF = b"demo-thought:"
+
+
+def proof_of(thought: str) -> str:
+    """What shows that `thought` is the demo provider's own: base64, as the vendors' signatures are."""
+    return base64.b64encode(_PROOF + hashlib.sha256(thought.encode()).digest()[:18]).decode()
+
+
+def model_named(name: str) -> DemoModel | None:
+    """The model that answers in words to this name."""
+    return MODELS.get(name)
 
 
 # Words, digits and punctuation, about four characters of English a token. Every character belongs to exactly one token

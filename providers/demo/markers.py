@@ -30,6 +30,8 @@ class Content(Struct, frozen=True, kw_only=True):
     cached: Count = 0
     cache_write: Count = 0
     reasoning: Count = 0
+    thought: str | None = None
+    refusal: str | None = None
 
 
 class Markers(Content, frozen=True, kw_only=True):
@@ -43,6 +45,7 @@ class Markers(Content, frozen=True, kw_only=True):
     hang: Count | None = None
     garbage: Count | None = None
     error_in_stream: Count | None = None
+    blocked: bool = False
     no_usage: bool = False
     no_finish: bool = False
     no_done: bool = False

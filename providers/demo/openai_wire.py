@@ -1,7 +1,8 @@
 """OpenAI's chat completions wire: `POST /v1/chat/completions`, `GET /v1/models`.
 
 Source: OpenAI API reference, "Create chat completion", "The chat completion chunk object" and "Models"; field names
-checked with the openai SDK 3.52. Date: 2026-11.
+checked with the openai SDK 3.52. Date: 2026-11. What is thought and shown goes as `reasoning_content`, the field of
+DeepSeek, xAI and vLLM: OpenAI's own chat completions show none.
 """
 
 import hashlib
@@ -12,15 +13,37 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from providers.demo.exchange import MODELS, Ask, BadField, Frame, Piece, Refusal, Reply, count_prompt, read_body
+from providers.demo.exchange import (
+    LISTED,
+    NOWHERE,
+    Ask,
+    BadField,
+    Frame,
+    JsonObject,
+    Piece,
+    Place,
+    Refusal,
+    Reply,
+    count_prompt,
+    model_named,
+    read_body,
+)
 from providers.demo.texts import vendor_error
 
 NAME = "openai"
 REQUEST_ID_HEADER = "x-request-id"
+RETRY_HEADER = "retry-after"
+KEY_HEADERS: tuple[str, ...] = ("authorization", "api-key", "x-api-key")  # `api-key` is Azure's
+STREAM_TYPE = "text/event-stream; charset=utf-8"
+OVERLOADED = 500
+BLOCKED: JsonObject = {}
 GARBAGE = b'data: {"id":"chatcmpl-broken","object":"chat.completion.chunk","choices":[{"index":0,"del\n\n'
 RELEASED = 1_767_225_600  # 2026-01-01, when the demo models "were released"
 _MODEL = {"object": "model", "created": RELEASED, "owned_by": "router-platform-demo"}
-MODEL_LIST = {"object": "list", "data": [{"id": name, **_MODEL} for name, m in MODELS.items() if m.wire == NAME]}
+MODEL_LIST: dict[str, Any] = {
+    "object": "list",
+    "data": [{"id": model.id, **_MODEL} for model in LISTED if model.wire == NAME],
+}
 
 # --- the request ----------------------------------------------------------------------------------------------
 
@@ -43,10 +66,23 @@ class _Tool(Struct):
     function: _Function | None = None
 
 
+class _Called(Struct):
+    name: str
+    arguments: str
+
+
+class _Call(Struct):
+    id: str
+    type: Literal["function"]
+    function: _Called
+
+
 class _Message(Struct):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[_Part] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[_Call] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
 
     def text(self) -> str:
         if isinstance(self.content, list):
@@ -87,7 +123,7 @@ class _Body(Struct):
 _DECODER = msgspec.json.Decoder(_Body)
 
 
-def read_ask(body: bytes) -> Ask:
+def read_ask(body: bytes, place: Place = NOWHERE) -> Ask:
     """Raises Refusal: 400 for what cannot be read, 404 for a model that is not served here."""
     try:
         asked = read_body(body, _DECODER)
@@ -95,12 +131,13 @@ def read_ask(body: bytes) -> Ask:
             raise BadField("stream_options", "it is only allowed when 'stream' is enabled")
         if asked.max_tokens is not None and asked.max_completion_tokens is not None:
             raise BadField("max_tokens", "it is not supported together with 'max_completion_tokens'")
+        _check_tool_turns(asked.messages)
         return _ask(asked, body)
     except BadField as error:
-        raise _field_refusal(error) from None
+        raise field_refusal(error) from None
 
 
-def _field_refusal(error: BadField) -> Refusal:
+def field_refusal(error: BadField) -> Refusal:
     if error.path is None:
         return Refusal(400, f"We could not parse the JSON body of your request: {error.what}.")
     if error.missing:
@@ -110,11 +147,32 @@ def _field_refusal(error: BadField) -> Refusal:
     return Refusal(400, message, code="invalid_value", param=error.path or None)
 
 
+def unknown_model(name: str) -> Refusal:
+    return Refusal(404, f"The model `{name}` does not exist or you do not have access to it.", code="model_not_found")
+
+
+def _check_tool_turns(messages: list[_Message]) -> None:
+    """Every call is answered by a tool message at once, and no tool speaks without having been called."""
+    open_calls: set[str] = set()
+    for at, message in enumerate(messages):
+        if message.role == "tool":
+            if message.tool_call_id not in open_calls:
+                what = "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
+                raise BadField(f"messages[{at}].role", what)
+            open_calls.remove(message.tool_call_id)
+            continue
+        if open_calls:
+            what = "an assistant message with 'tool_calls' must be followed by tool messages for each 'tool_call_id'"
+            raise BadField(f"messages[{at}].role", what)
+        open_calls = {call.id for call in message.tool_calls or ()}
+    if open_calls:
+        raise BadField("messages", f"no tool answered the calls {', '.join(sorted(open_calls))}")
+
+
 def _ask(asked: _Body, body: bytes) -> Ask:
-    model = MODELS.get(asked.model)
-    if model is None or model.wire != NAME:
-        message = f"The model `{asked.model}` does not exist or you do not have access to it."
-        raise Refusal(404, message, code="model_not_found")
+    model = model_named(asked.model)
+    if model is None:
+        raise unknown_model(asked.model)
     users = [message for message in asked.messages if message.role == "user"]
     tools = [tool.function for tool in asked.tools or () if tool.function]
     choice, wanted = asked.tool_choice, asked.response_format
@@ -154,7 +212,8 @@ def _forced_tool(choice: str | _Tool | None) -> str | None:
 
 def _input_tokens(asked: _Body, tools: list[_Function]) -> int:
     texts = [message.text() for message in asked.messages]
-    called = [call.get("function") for message in asked.messages for call in message.tool_calls or ()]
+    texts += [message.reasoning_content for message in asked.messages if message.reasoning_content]
+    called = [call.function for message in asked.messages for call in message.tool_calls or ()]
     values = filter(None, [*called, *tools, asked.response_format])
     images = sum(message.images() for message in asked.messages)
     return count_prompt(texts, values, messages=len(asked.messages), images=images)
@@ -168,13 +227,16 @@ def body_of(reply: Reply) -> dict[str, Any]:
         {"id": head.id, "type": "function", "function": {"name": head.name, "arguments": arguments}}
         for head, arguments in reply.tool_calls()
     ]
-    content = None if calls else reply.text()
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+    text, thought = reply.text(), reply.thought()
+    content = None if reply.is_refusal or (calls and not text) else text
+    refusal = text if reply.is_refusal else None
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal, "annotations": []}
     message |= {"tool_calls": calls} if calls else {}
+    message |= {"reasoning_content": thought} if thought else {}
     finish = reply.finish if reply.show_finish else None
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     body = {**_head(reply, "chat.completion"), "choices": [choice]}
-    return {**body, "usage": _usage(reply)} if reply.show_usage else body
+    return {**body, "usage": usage_of(reply)} if reply.show_usage else body
 
 
 def frames_of(reply: Reply) -> Iterator[Frame]:
@@ -182,15 +244,15 @@ def frames_of(reply: Reply) -> Iterator[Frame]:
     head = _head(reply, "chat.completion.chunk")
     if reply.show_usage:
         head["usage"] = None
-    calls = any(piece.name for piece in reply.pieces)
-    yield _chunk(head, {"role": "assistant", "content": None if calls else "", "refusal": None})
+    calls_only = bool(reply.pieces) and reply.pieces[0].call is not None
+    yield _chunk(head, {"role": "assistant", "content": None if calls_only else "", "refusal": None})
     for piece in reply.pieces:
-        yield _chunk(head, _delta(piece), tokens=1)
+        yield _chunk(head, _delta(piece, reply), tokens=1)
     if not reply.show_finish:
         return
     yield _chunk(head, {}, finish=reply.finish)
     if reply.show_usage:
-        yield _event({**head, "choices": [], "usage": _usage(reply)}), 0
+        yield _event({**head, "choices": [], "usage": usage_of(reply)}), 0
     if reply.show_done:
         yield b"data: [DONE]\n\n", 0
 
@@ -206,7 +268,11 @@ def _head(reply: Reply, kind: str) -> dict[str, Any]:
     }
 
 
-def _delta(piece: Piece) -> dict[str, Any]:
+def _delta(piece: Piece, reply: Reply) -> dict[str, Any]:
+    if piece.thought:
+        return {"reasoning_content": piece.text}
+    if piece.call is None and reply.is_refusal:
+        return {"refusal": piece.text}
     if piece.call is None:
         return {"content": piece.text}
     if not piece.name:
@@ -224,7 +290,7 @@ def _event(data: dict[str, Any]) -> bytes:
     return b"data: " + msgspec.json.encode(data) + b"\n\n"
 
 
-def _usage(reply: Reply) -> dict[str, Any]:
+def usage_of(reply: Reply) -> dict[str, Any]:
     """OpenAI counts cached tokens inside `prompt_tokens`, reasoning inside `completion_tokens`."""
     new, read, written, output, reasoning = reply.usage
     prompt = new + read + written
@@ -254,3 +320,7 @@ def key_refusal(key: str) -> Refusal:
         return Refusal(401, "You didn't provide an API key. Send it as a header: Authorization: Bearer YOUR_KEY")
     shown = f"{key[:4]}{'*' * (len(key) - 8)}{key[-4:]}" if len(key) > 8 else "*" * len(key)
     return Refusal(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+
+
+def model_list(name: str | None) -> JsonObject | None:
+    return MODEL_LIST if name is None else next((row for row in MODEL_LIST["data"] if row["id"] == name), None)

@@ -64,9 +64,9 @@ class Bills:
                 bill.state = "cancelled"
             self._sums[bill.model].update(requests=1, **{name: getattr(bill, name) for name in _COUNTED})
 
-    def rows(self, request_id: str | None = None) -> list[Bill]:
-        """Oldest first; with `request_id` only those of that request (one for each attempt)."""
-        return [bill for bill in self._bills if request_id in {None, bill.request_id}]
+    def rows(self, *request_ids: str) -> list[Bill]:
+        """Oldest first; with `request_ids` only those of these requests (one for each attempt)."""
+        return [bill for bill in self._bills if not request_ids or bill.request_id in request_ids]
 
     def stats(self) -> dict[str, Any]:
         return {
@@ -133,14 +133,14 @@ class Player:
             return await self._stop(response, 0)
         await response.prepare(self._request)
         for data, tokens in frames:
-            if sent in {faults.cut, faults.hang}:
+            if _is_reached(faults.cut, sent) or _is_reached(faults.hang, sent):
                 await self._flush(response, waiting)
                 return await self._stop(response, sent)
-            if sent == faults.error_in_stream:
+            if _is_reached(faults.error_in_stream, sent):
                 await response.write(bytes(waiting) + error)
                 self._bill.state = "failed"
                 return response
-            if sent == faults.garbage:
+            if _is_reached(faults.garbage, sent):
                 waiting += garbage
                 garbage = b""
             if tokens and sent and self._token_s:
@@ -170,9 +170,14 @@ class Player:
 
     async def _stop(self, response: web.StreamResponse, sent: int) -> web.StreamResponse:
         """Drops the connection after `sent` tokens, or keeps it and says nothing more."""
-        if sent == self._faults.hang:
+        if _is_reached(self._faults.hang, sent) and not _is_reached(self._faults.cut, sent):
             await asyncio.sleep(HANG_S)
         self._bill.state = "cut"
         if self._request.transport is not None:
             self._request.transport.close()
         return response
+
+
+def _is_reached(fault: int | None, sent: int) -> bool:
+    """A frame may carry several tokens, so that a fault is met or passed."""
+    return fault is not None and sent >= fault

@@ -22,12 +22,17 @@ _VERBS = set("get set list find fetch search look lookup make create read the fo
 def plan_reply(ask: Ask, markers: Markers, *, created: int) -> Reply:
     """The same ask gets the same reply, `created` aside."""
     pieces, finish, stop = _content(ask, markers)
-    reasoning = markers.reasoning
+    hidden, thoughts = markers.reasoning, tokenize(markers.thought or "")
+    if ask.shows_thought:
+        pieces = [*(Piece(token, thought=True) for token in thoughts), *pieces]
+    else:
+        hidden += len(thoughts)
     if ask.limit is not None:
-        reasoning = min(reasoning, ask.limit)
-        room = ask.limit - reasoning
+        hidden = min(hidden, ask.limit)
+        room = ask.limit - hidden
         if len(pieces) > room:
             pieces, finish, stop = pieces[:room], "length", None
+    reasoning = hidden + sum(piece.thought for piece in pieces)
     return Reply(
         model=ask.model,
         digest=ask.digest,
@@ -35,33 +40,40 @@ def plan_reply(ask: Ask, markers: Markers, *, created: int) -> Reply:
         pieces=tuple(pieces),
         finish=markers.finish or finish,
         stop_sequence=None if markers.finish else stop,
-        usage=_usage(ask, markers, output=len(pieces) + reasoning, reasoning=reasoning),
+        usage=_usage(ask, markers, output=len(pieces) + hidden, reasoning=reasoning),
         show_usage=ask.include_usage and not markers.no_usage,
         show_finish=not markers.no_finish,
         show_done=not markers.no_done,
+        is_signed=markers.thought is not None,
+        is_refusal=markers.refusal is not None,
+        wire_notes=ask.wire_notes,
     )
 
 
 def _usage(ask: Ask, markers: Markers, *, output: int, reasoning: int) -> Usage:
     """Cached tokens are tokens of this prompt, so there are never more of them than it has."""
-    cached = min(markers.cached, ask.input_tokens)
-    written = min(markers.cache_write, ask.input_tokens - cached)
+    cached = 0 if "cached" in ask.hides else min(markers.cached, ask.input_tokens)
+    written = 0 if "cache_write" in ask.hides else min(markers.cache_write, ask.input_tokens - cached)
     return Usage(ask.input_tokens - cached - written, cached, written, output, reasoning)
 
 
 def _content(ask: Ask, markers: Markers) -> tuple[list[Piece], Finish, str | None]:
     """The pieces, why they end, and the stop sequence that ended them."""
-    text = without_markers(ask.prompt) if markers.echo else ""
+    text = without_markers(ask.prompt) if markers.echo else None
     text = text if markers.say is None else markers.say
-    if markers.say is None and not markers.echo:
-        calls = choose_calls(ask, markers.tools)
-        if calls:
-            return _call_pieces(ask, calls), "tool_calls", None
+    text = text if markers.refusal is None else markers.refusal
+    calls = choose_calls(ask, markers.tools) if text is None or markers.tools else []
+    if calls and text is None:
+        return _call_pieces(ask, calls), "tool_calls", None
+    if text is None:
         text = compose(ask) if ask.schema is None else json_answer(ask)
     tokens = _sized(text, markers.tokens)
     text = "".join(tokens)
     at, stop = min(((text.index(stop), stop) for stop in ask.stops if stop and stop in text), default=(None, None))
-    return [Piece(token) for token in (tokens if stop is None else tokenize(text[:at]))], "stop", stop
+    said = [Piece(token) for token in (tokens if stop is None else tokenize(text[:at]))]
+    if calls and stop is None:
+        return said + _call_pieces(ask, calls), "tool_calls", None
+    return said, "stop", stop
 
 
 def _sized(text: str, wanted: int | None) -> list[str]:

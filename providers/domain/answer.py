@@ -29,21 +29,21 @@ class Usage(Struct, frozen=True, gc=False):
         return self.input_tokens + self.cache_read_input_tokens + self.cache_creation_input_tokens
 
 
-class Started(Struct, frozen=True, gc=False):
+class Started(Struct, frozen=True, gc=False, tag=True):
     """The vendor's own id of the answer, before any content."""
 
     id: str
 
 
-class TextDelta(Struct, frozen=True, gc=False):
+class TextDelta(Struct, frozen=True, gc=False, tag=True):
     text: str
 
 
-class ReasoningDelta(Struct, frozen=True, gc=False):
+class ReasoningDelta(Struct, frozen=True, gc=False, tag=True):
     text: str
 
 
-class ReasoningProof(Struct, frozen=True, gc=False):
+class ReasoningProof(Struct, frozen=True, gc=False, tag=True):
     """The thought so far is complete, and this proves it: see `ReasoningPart`. `encrypted` alone is hidden thought."""
 
     signature: str = ""
@@ -52,13 +52,13 @@ class ReasoningProof(Struct, frozen=True, gc=False):
     id: str = ""
 
 
-class RefusalDelta(Struct, frozen=True, gc=False):
+class RefusalDelta(Struct, frozen=True, gc=False, tag=True):
     """More of why the model will not answer, in its own words."""
 
     text: str
 
 
-class ToolCallStart(Struct, frozen=True, gc=False):
+class ToolCallStart(Struct, frozen=True, gc=False, tag=True):
     """A tool call begins; `index` counts the answer's tool calls from 0."""
 
     index: int
@@ -67,25 +67,25 @@ class ToolCallStart(Struct, frozen=True, gc=False):
     signature: str = ""
 
 
-class ToolCallDelta(Struct, frozen=True, gc=False):
+class ToolCallDelta(Struct, frozen=True, gc=False, tag=True):
     """More of the JSON text of call `index`."""
 
     index: int
     arguments: str
 
 
-class Embedded(Struct, frozen=True, gc=False):
+class Embedded(Struct, frozen=True, gc=False, tag=True):
     """All vectors of an answer, in the order of the texts."""
 
     vectors: tuple[tuple[float, ...], ...]
 
 
-class Finished(Struct, frozen=True, gc=False):
+class Finished(Struct, frozen=True, gc=False, tag=True):
     reason: FinishReason
     stop_sequence: str = ""  # which one it was, where the vendor says it
 
 
-class UsageReported(Struct, frozen=True, gc=False):
+class UsageReported(Struct, frozen=True, gc=False, tag=True):
     """The vendor's count so far; the last one is the one to bill."""
 
     usage: Usage

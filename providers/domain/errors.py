@@ -13,6 +13,7 @@ class FailureKind(StrEnum):
     """Why an attempt failed; the gateway's reaction depends on nothing else."""
 
     BAD_REQUEST = "bad_request"  # the vendor refuses this request; another model may not
+    UNSUPPORTED = "unsupported"  # this model cannot do what is asked; another one may
     CONTEXT_TOO_LONG = "context_too_long"
     CONTENT_FILTERED = "content_filtered"
     MODEL_NOT_FOUND = "model_not_found"

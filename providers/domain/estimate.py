@@ -17,8 +17,8 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Raw, Struct
 
-from providers.domain.conversation import ImagePart
-from providers.domain.types import ChatRequest
+from providers.domain.conversation import DocumentPart, ImagePart, Part, ToolResultPart
+from providers.domain.types import ChatRequest, Wire
 
 _LETTERS = string.ascii_letters.encode()
 _SPACES = b" \t\r\n"
@@ -108,6 +108,9 @@ WANTED_FORMAT = 1_024
 # resolution" (2026-09).
 IMAGE = 2_833 + 8 * 5_667
 
+# What stands around one text to embed: marks of its begin and end, and for some models a word of what it is for.
+EMBEDDED_TEXT = 32
+
 # Fields and tools that make the vendor fetch text by itself, again and again if the model wants so, and bill it.
 # Source: OpenAI, "Web search"; Anthropic, "Server tools", "MCP connector", "Agent Skills"; xAI, "Live search";
 # OpenRouter, "Web search" (2026-10).
@@ -116,10 +119,23 @@ _NAMED_TOOLS = ("bash_", "text_editor_", "memory_", "computer_")
 _DEARER = {"service_tier": (b'"priority"', b'"fast"'), "speed": (b'"fast"',)}
 _ABSENT = (b"", b"null", b"false", b"[]")
 
+# Fields that name what the vendor keeps: earlier turns, and prompts with files in them. Source: openai 3.52
+# `ResponseCreateParams` (2026-11).
+_KEPT_FIELDS = ("previous_response_id", "conversation", "prompt")
+
 _TEXTS = frozenset(
-    {"text", "refusal", "thinking", "redacted_thinking", "tool_use", "tool_result", "search_result", "input_audio"}
+    {
+        "text", "refusal", "thinking", "redacted_thinking", "tool_use", "tool_result", "search_result", "input_audio",
+        "input_text", "output_text", "summary_text", "reasoning_text",
+    }
+)  # fmt: skip
+_IMAGES = frozenset({"image", "image_url", "input_image", "computer_screenshot"})
+
+# Items of a Responses request whose every token is in their bytes, or in their parts. Items of the vendor's own tools
+# are not among them: a search that is called back in costs what it found.
+_ITEMS = frozenset(
+    {"", "message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning"}
 )
-_IMAGES = frozenset({"image", "image_url"})
 
 
 class _Part(Struct):
@@ -133,12 +149,29 @@ class _Message(Struct):
     content: str | list[_Part] | None = None
 
 
+class _Item(Struct):
+    """Of a Responses request: a message, what a tool was asked or has answered, what was thought."""
+
+    type: str | None = None
+    content: str | list[_Part] | None = None
+    output: str | list[_Part] | None = None
+
+
+class _Text(Struct):
+    """How the answer's text is wanted (Responses)."""
+
+    format: Raw = Raw()
+
+
 class _Tool(Struct):
     type: str | None = None
 
 
 _messages = msgspec.json.Decoder(list[_Message]).decode
 _tools = msgspec.json.Decoder(list[_Tool]).decode
+_items = msgspec.json.Decoder(str | list[_Item]).decode
+_text = msgspec.json.Decoder(_Text).decode
+_several = msgspec.json.Decoder(str | list[Raw]).decode
 
 
 def hidden_input_tokens(request: ChatRequest) -> int:
@@ -148,7 +181,19 @@ def hidden_input_tokens(request: ChatRequest) -> int:
     that it keeps. Images count as the dearest that any vendor knows, for a small one is not seen by its bytes. Where
     the model's context window is known, it bounds the sum: a longer prompt is refused.
     """
-    return _of_fields(request.fields) if request.wire is not None else _of_conversation(request)
+    try:
+        match request.wire:
+            case None:
+                return _of_conversation(request)
+            case Wire.OPENAI_RESPONSES:
+                return _of_response(request.fields)
+            case Wire.OPENAI_COMPLETIONS:
+                return WHOLE_WINDOW if _is_there(request.fields, "prompt_embeds") else TEMPLATE
+            case Wire.OPENAI_EMBEDDINGS:
+                return _of_embeddings(request.fields)
+        return _of_messages(request.fields)
+    except (msgspec.DecodeError, RecursionError):
+        return WHOLE_WINDOW  # not a shape that we know
 
 
 def unpriced_extra(request: ChatRequest) -> str:
@@ -171,26 +216,61 @@ def unpriced_extra(request: ChatRequest) -> str:
 
 
 def _of_conversation(request: ChatRequest) -> int:
+    if request.embeddings is not None:
+        return TEMPLATE + EMBEDDED_TEXT * len(request.embeddings().texts)
     conversation = request.conversation()
-    images = sum(isinstance(part, ImagePart) for message in conversation.messages for part in message.parts)
+    shown = sum(_of_part(part) for message in conversation.messages for part in message.parts)
     tools = TOOLS if conversation.tools else 0
-    return TEMPLATE + tools + images * IMAGE + (WANTED_FORMAT if conversation.response_format else 0)
+    return TEMPLATE + tools + shown + (WANTED_FORMAT if conversation.response_format else 0)
 
 
-def _of_fields(fields: dict[str, Raw]) -> int:
+def _of_part(part: Part) -> int:
+    match part:
+        case ImagePart():
+            return IMAGE
+        case DocumentPart():
+            return WHOLE_WINDOW
+        case ToolResultPart(media=media):
+            return sum(map(_of_part, media))
+    return 0
+
+
+def _of_messages(fields: dict[str, Raw]) -> int:
     """Read again, and wholly: what stands in the bytes may be escaped, so that searching them would miss it."""
     if any(_is_there(fields, name) for name in _FETCHING_FIELDS) or _names_a_kept_prompt(fields):
         return WHOLE_WINDOW
     wants_format = _is_there(fields, "response_format") or _is_there(fields, "output_config")
-    try:
-        messages = _messages(fields["messages"]) if "messages" in fields else []
-        tools = _tools(fields["tools"]) if _is_there(fields, "tools") else []
-        parts = [part for message in messages if isinstance(message.content, list) for part in message.content]
-        hidden = _of_parts(parts) + sum(map(_of_tool, tools))
-    except (msgspec.DecodeError, RecursionError):
-        return WHOLE_WINDOW  # not a shape that we know
+    messages = _messages(fields["messages"]) if "messages" in fields else []
+    parts = [part for message in messages if isinstance(message.content, list) for part in message.content]
+    return TEMPLATE + _of_parts(parts) + _of_tools(fields) + (WANTED_FORMAT if wants_format else 0)
+
+
+def _of_response(fields: dict[str, Raw]) -> int:
+    if any(_is_there(fields, name) for name in (*_FETCHING_FIELDS, *_KEPT_FIELDS)):
+        return WHOLE_WINDOW
+    items = _items(fields["input"]) if _is_there(fields, "input") else []
+    hidden = sum(map(_of_item, items)) if isinstance(items, list) else 0
+    wants_format = _is_there(fields, "text") and bytes(_text(fields["text"]).format) not in _ABSENT
+    return TEMPLATE + hidden + _of_tools(fields) + (WANTED_FORMAT if wants_format else 0)
+
+
+def _of_item(item: _Item) -> int:
+    if (item.type or "") not in _ITEMS:
+        return WHOLE_WINDOW
+    parts = (part for given in (item.content, item.output) if isinstance(given, list) for part in given)
+    return _of_parts(parts)
+
+
+def _of_embeddings(fields: dict[str, Raw]) -> int:
+    given = _several(fields["input"]) if "input" in fields else ""
+    is_one = isinstance(given, str) or not given or bytes(given[0])[:1].isdigit()  # a list of numbers is one text
+    return TEMPLATE + EMBEDDED_TEXT * (1 if is_one else len(given))
+
+
+def _of_tools(fields: dict[str, Raw]) -> int:
+    tools = _tools(fields["tools"]) if _is_there(fields, "tools") else []
     has_tools = bool(tools) or _is_there(fields, "functions")
-    return hidden + TEMPLATE + (TOOLS if has_tools else 0) + (WANTED_FORMAT if wants_format else 0)
+    return sum(map(_of_tool, tools)) + (TOOLS if has_tools else 0)
 
 
 def _of_parts(parts: Iterable[_Part]) -> int:

@@ -6,10 +6,11 @@ status for everything), then the status, then types. Sources, as of 2026-11:
   Anthropic  platform.claude.com/docs/en/api/errors and anthropic 2.11 `ErrorType`, `ErrorDetails.error_code`
   Gemini     ai.google.dev/gemini-api/docs/troubleshooting (google.rpc status names)
   Groq       console.groq.com/docs/errors, console.groq.com/docs/flex-processing
-  Cohere     docs.cohere.com/reference/errors
+  Cohere     docs.cohere.com/reference/errors and its OpenAPI document (498)
+  Ollama     docs.ollama.com/api/errors, and server/routes.go of github.com/ollama/ollama
   HTTP       RFC 9110; 52x are Cloudflare's (developers.cloudflare.com/support, 5xx errors)
-No document was found for `billing_*`, `account_deactivated`, "prohibited_content" and llama.cpp's phrase: they rest on
-reports from the field.
+No document was found for `billing_*`, `account_deactivated`, "prohibited_content", llama.cpp's phrase, Gemini's for
+credits, caps and leaked keys, and those for quotas of Cohere and Ollama: they rest on reports from the field.
 """
 
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Reaction:
 
 REACTIONS: dict[Kind, Reaction] = {
     Kind.BAD_REQUEST: Reaction(try_next=False),
+    Kind.UNSUPPORTED: Reaction(),
     Kind.CONTEXT_TOO_LONG: Reaction(),
     Kind.CONTENT_FILTERED: Reaction(try_next=False),
     Kind.MODEL_NOT_FOUND: Reaction(),
@@ -106,6 +108,12 @@ RULES: tuple[Rule, ...] = (
     # --- codes -------------------------------------------------------------------------------------------------
     *_codes(Kind.CONTEXT_TOO_LONG, "context_length_exceeded"),  # OpenAI, Groq: 400
     *_codes(
+        Kind.UNSUPPORTED,
+        "unsupported_parameter",  # OpenAI: 400, of this model; others take it
+        "unsupported_value",  # OpenAI: 400
+        "invalid_encrypted_content",  # OpenAI: 400, thought of another organization's
+    ),
+    *_codes(
         Kind.QUOTA_EXHAUSTED,
         "insufficient_quota",  # OpenAI: 429
         "credit_balance_exhausted",  # OpenAI: 429
@@ -135,6 +143,9 @@ RULES: tuple[Rule, ...] = (
         Kind.CONTENT_FILTERED,
         "content_filter",  # Azure OpenAI: 400
         "content_policy_violation",  # OpenAI: 400
+        "bio_policy",  # OpenAI, responses
+        "misalignment_policy_violation",  # OpenAI, responses
+        "image_content_policy_violation",  # OpenAI, responses
     ),
     *_codes(
         Kind.RATE_LIMITED,
@@ -163,6 +174,8 @@ RULES: tuple[Rule, ...] = (
         "exceeds the maximum number of tokens",  # Gemini: "The input token count (…) exceeds …"
         "too many tokens",  # Cohere
         "exceeds the available context size",  # llama.cpp
+        "exceeds the context length",  # Ollama: 400, a text that may not be cut
+        "longer than the context length",  # Ollama: 400, a prompt that may not be cut
     ),
     *_phrases(
         Kind.QUOTA_EXHAUSTED,
@@ -171,10 +184,30 @@ RULES: tuple[Rule, ...] = (
         "reached your specified api usage limits",  # Anthropic: 400, a spend limit of one's own
     ),
     *_phrases(
+        Kind.QUOTA_EXHAUSTED,
+        frozenset({402, 429, None}),
+        "prepayment credits are depleted",  # Gemini: 429 RESOURCE_EXHAUSTED, which is a rate limit elsewhere
+        "exceeded its monthly spending cap",  # Gemini: 429, a cap of one's own
+        "api calls / month",  # Cohere: 429, a trial key; its limits per minute are rate limits
+        "session usage limit",  # Ollama's cloud: 429, for some hours
+        "weekly usage limit",  # Ollama's cloud: 429
+        "monthly usage limit",  # Ollama's cloud: 429
+    ),
+    *_phrases(
         Kind.AUTHENTICATION,
         _REFUSALS,
         "api key not valid",  # Gemini: 400 INVALID_ARGUMENT
         "api key expired",  # Gemini: 400
+        "api key not found",  # Gemini: 400
+    ),
+    Rule(Kind.AUTHENTICATION, status=frozenset({403}), phrase="reported as leaked"),  # Gemini: the key is blocked
+    *_phrases(
+        Kind.UNSUPPORTED,
+        _REFUSALS,
+        "does not support tools",  # Ollama: 400
+        "does not support thinking",  # Ollama: 400
+        "is not supported with this model",  # OpenAI: 400
+        "is not supported by this model",  # xAI, Mistral: 400
     ),
     *_phrases(Kind.PERMISSION, _REFUSALS, "user location is not supported"),  # Gemini: 400 FAILED_PRECONDITION
     *_phrases(
@@ -183,6 +216,7 @@ RULES: tuple[Rule, ...] = (
         "content filtering policy",  # Anthropic: "Output blocked by …"
         "prohibited_content",  # Gemini
     ),
+    *_phrases(Kind.CONTENT_FILTERED, frozenset({498}), "deny-listed", "blocked"),  # Cohere; Groq's 498 is a code
     *_types(Kind.QUOTA_EXHAUSTED, "insufficient_quota"),  # OpenAI: 429, in older replies without a code
     # --- bare statuses -----------------------------------------------------------------------------------------
     _status(Kind.AUTHENTICATION, 401),
@@ -198,7 +232,8 @@ RULES: tuple[Rule, ...] = (
     # --- types, chiefly for errors inside a stream, where there is no status ------------------------------------
     *_types(Kind.QUOTA_EXHAUSTED, "billing_error"),
     *_types(Kind.AUTHENTICATION, "authentication_error", "UNAUTHENTICATED"),
-    *_types(Kind.PERMISSION, "permission_error", "PERMISSION_DENIED"),
+    # FAILED_PRECONDITION is Gemini's 400 for an account that may not use the API where it is, or without billing.
+    *_types(Kind.PERMISSION, "permission_error", "PERMISSION_DENIED", "FAILED_PRECONDITION"),
     *_types(Kind.MODEL_NOT_FOUND, "not_found_error", "NOT_FOUND"),
     *_types(Kind.CONTEXT_TOO_LONG, "request_too_large"),  # Anthropic: 413, 32 MB
     *_types(Kind.RATE_LIMITED, "rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"),

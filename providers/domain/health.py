@@ -15,6 +15,7 @@ DEGRADED_SHARE = 0.5
 CALLERS_FAULT = frozenset(
     {
         FailureKind.BAD_REQUEST,
+        FailureKind.UNSUPPORTED,
         FailureKind.CONTEXT_TOO_LONG,
         FailureKind.CONTENT_FILTERED,
         FailureKind.MODEL_NOT_FOUND,

@@ -4,7 +4,7 @@ All values are frozen. A `ChatRequest` keeps the caller's own bytes by top-level
 gets them back unread; `conversation()` reads them into parts only when a target speaks another wire.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -79,7 +79,8 @@ class ChatRequest:
     `input_tokens_bound` is never below what a vendor counts: UTF-8 bytes of the body. `input_tokens_estimate` is the
     likely count. `max_tokens` is None when the caller set no limit; it is for each of the `choices` asked for.
     `embeddings` gives the texts of a request for embeddings, which has no conversation. `only_at` is the one deployment
-    (“provider/model”) that can serve it, because that one keeps what the request refers to.
+    (“provider/model”) that can serve it, because that one keeps what the request refers to. `vendor_headers` are the
+    caller's that a vendor of the same `wire` has to hear, by their lower-case names.
     """
 
     model: str
@@ -97,6 +98,7 @@ class ChatRequest:
     temperature: float | None = None
     embeddings: Callable[[], EmbeddingBatch] | None = None
     only_at: str = ""
+    vendor_headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def operation(self) -> Operation:

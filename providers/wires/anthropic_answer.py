@@ -12,6 +12,8 @@ from providers.domain.answer import (
     FinishReason,
     Frame,
     ReasoningDelta,
+    ReasoningProof,
+    RefusalDelta,
     Started,
     StreamEvent,
     TextDelta,
@@ -20,7 +22,9 @@ from providers.domain.answer import (
     Usage,
     UsageReported,
 )
+from providers.wires.anthropic_turns import VENDOR
 from providers.wires.failure_reading import error_in_answer, malformed, stream_broken
+from providers.wires.half_pairs import mended
 from providers.wires.sse import SseFrame
 from providers.wires.usage_counts import Count, tokens
 
@@ -52,17 +56,25 @@ class _Usage(Struct, gc=False):
     output_tokens_details: _OutputDetails | None = None
 
 
+class _StopDetails(Struct, gc=False):
+    explanation: str | None = None
+
+
 class _Block(Struct, gc=False):
     """A content block, or a delta of one, or what `message_delta` changes."""
 
     type: str = ""
     text: str | None = None
     thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
     partial_json: str | None = None
     id: str | None = None
     name: str | None = None
     input: Raw = Raw()
     stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: _StopDetails | None = None
 
 
 class _Message(Struct, gc=False):
@@ -70,6 +82,8 @@ class _Message(Struct, gc=False):
     type: str = ""
     content: list[_Block] | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: _StopDetails | None = None
     usage: _Usage | None = None
     error: Raw = Raw()
 
@@ -148,7 +162,7 @@ class EventInterpreter:
         events: list[StreamEvent] = []
         if event.delta is not None and event.delta.stop_reason and not self.finished:
             self.finished = True
-            events.append(Finished(_reason(event.delta.stop_reason)))
+            events += _ending(event.delta.stop_reason, event.delta)
         if event.usage is not None:
             self._usage = _merged(self._usage, event.usage)
             events.append(UsageReported(self._usage))
@@ -157,10 +171,7 @@ class EventInterpreter:
 
 def read_whole(body: bytes) -> Frame:
     """A whole message, with the same events in the same order as its stream would have had."""
-    try:
-        message = _decode_message(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(f"the answer is not a message: {error}") from None
+    message = _whole_message(body)
     if message.type == "error" or bytes(message.error) not in _NO_ERROR:
         raise error_in_answer(body)
     if message.content is None:
@@ -173,16 +184,39 @@ def read_whole(body: bytes) -> Frame:
             calls += 1
         else:
             events.extend(_content(block))
-    events.append(Finished(_reason(message.stop_reason or ("tool_use" if calls else "end_turn"))))
+    events += _ending(message.stop_reason or ("tool_use" if calls else "end_turn"), message)
     if message.usage is not None:
         events.append(UsageReported(_merged(Usage(), message.usage)))
     return Frame(body, tuple(events))
 
 
+def _whole_message(body: bytes) -> _Message:
+    try:
+        try:
+            return _decode_message(body)
+        except msgspec.DecodeError:  # it may hold half a character
+            return _decode_message(mended(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(f"the answer is not a message: {error}") from None
+
+
 def _content(block: _Block) -> tuple[StreamEvent, ...]:
+    """Text, a thought, its proof; a block of an answer that is whole may hold the last two at once."""
     if block.text:
         return (TextDelta(block.text),)
-    return (ReasoningDelta(block.thinking),) if block.thinking else ()
+    thought = (ReasoningDelta(block.thinking),) if block.thinking else ()
+    if block.signature:
+        return (*thought, ReasoningProof(signature=block.signature, vendor=VENDOR))
+    if block.data and block.type == "redacted_thinking":
+        return (ReasoningProof(encrypted=block.data, vendor=VENDOR),)
+    return thought
+
+
+def _ending(stop_reason: str, told: _Block | _Message) -> tuple[StreamEvent, ...]:
+    """Why it stopped; a refusal is explained beside the content, so that is said first."""
+    finished = Finished(_reason(stop_reason), told.stop_sequence or "")
+    explanation = told.stop_details.explanation if told.stop_details else None
+    return (RefusalDelta(explanation), finished) if explanation and stop_reason == "refusal" else (finished,)
 
 
 def _tool_call(block: _Block, place: int) -> tuple[StreamEvent, ...]:

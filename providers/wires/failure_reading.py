@@ -27,6 +27,8 @@ _SECRETS = re.compile(
     \b bearer \s+ \S+
     | \b (?: sk | pk | rk | gsk | xai | csk | pplx | nvapi | hf | r8 ) [-_] [\w*.…\-]{6,}
     | \b AIza [\w\-]{8,}
+    | \b AQ\. [\w\-]{16,}
+    | \b (?: fw | tgp ) _ [\w\-]{8,}
     | \b (?: x-api-key | api[-_\ ]?key | authorization | access[-_\ ]?token ) ["']? \s* [:=] \s* ["']? [\w*.…\-]{8,}
     | \b (?= [a-z]* \d ) (?= \d* [a-z] ) [a-z\d]{32,} \b
     """

@@ -14,6 +14,7 @@ from providers.domain.types import ChatRequest, Deployment, PromptDefaults, Upst
 from providers.wires.failure_reading import read_failure
 from providers.wires.openai_answer import ChunkInterpreter, read_whole
 from providers.wires.openai_request import translated
+from providers.wires.openai_said import STRICT, without_added
 from providers.wires.protocol import AnswerReader
 from providers.wires.request_fields import JSON, Body, copied, is_set, output_limit, prepended, takes_sampling
 from providers.wires.sse import EVENT_STREAM, SseAnswerReader
@@ -31,10 +32,9 @@ class OpenAIWire:
 
     def build(self, request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> UpstreamRequest:
         if request.wire is Wire.OPENAI:
-            body = _touched(request, deployment, defaults)
-        else:
-            body = translated(request, deployment, defaults)
-        return UpstreamRequest(PATH, dict(JSON), msgspec.json.encode(body))
+            return UpstreamRequest(PATH, dict(JSON), msgspec.json.encode(_touched(request, deployment, defaults)))
+        body, dropped = translated(request, deployment, defaults)
+        return UpstreamRequest(PATH, dict(JSON), msgspec.json.encode(body), dropped)
 
     def read_answer(self, body: bytes) -> Frame:
         return read_whole(body)
@@ -49,7 +49,7 @@ class OpenAIWire:
 def _touched(request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> Body:
     body = copied(request, deployment)
     if request.stream:
-        body["stream_options"] = _with_usage(request.fields.get("stream_options"))
+        body["stream_options"] = with_usage(request.fields.get("stream_options"))
     limit = output_limit(request.max_tokens, deployment, defaults)
     if limit is not None:
         # Under the one name that this vendor knows: newer OpenAI models refuse `max_tokens`, others know only that.
@@ -61,10 +61,13 @@ def _touched(request: ChatRequest, deployment: Deployment, defaults: PromptDefau
     if defaults.system_prompt and "messages" in request.fields:
         system = {"role": "system", "content": defaults.system_prompt}
         body["messages"] = prepended(system, request.fields["messages"]) or request.fields["messages"]
+    messages = body.get("messages")
+    if deployment.endpoint.kind in STRICT and isinstance(messages, Raw):
+        body["messages"] = without_added(messages)
     return body
 
 
-def _with_usage(options: Raw | None) -> Raw | dict[str, Raw]:
+def with_usage(options: Raw | None) -> Raw | dict[str, Raw]:
     """The caller's stream options, with usage asked for; what is no object is left for the vendor to refuse."""
     if options is None or options == Raw(b"null"):
         return _ASK_FOR_USAGE

@@ -1,7 +1,6 @@
 """Reads chat completions, whole and streamed, as OpenAI and the vendors that copy it write them.
 
-Source: openai 3.52 `ChatCompletion`, `ChatCompletionChunk`, `CompletionUsage` (2026-11); a vendor's own way is named
-where it is handled.
+Source: openai 3.52 `ChatCompletion`, `ChatCompletionChunk` (2026-11); a vendor's own way is named where it is handled.
 """
 
 import msgspec
@@ -12,19 +11,22 @@ from providers.domain.answer import (
     FinishReason,
     Frame,
     ReasoningDelta,
+    ReasoningProof,
+    RefusalDelta,
     Started,
     StreamEvent,
     TextDelta,
     ToolCallDelta,
     ToolCallStart,
-    Usage,
     UsageReported,
 )
-from providers.wires.failure_reading import clean, error_in_answer, malformed, read_error, stream_broken
+from providers.wires.failure_reading import malformed, stream_broken
+from providers.wires.half_pairs import mended
+from providers.wires.openai_usage import Groq, UsageIn, raise_error, usage_of
+from providers.wires.reasoning_formats import vendor_of
 from providers.wires.sse import SseFrame
-from providers.wires.usage_counts import Count, tokens
 
-_FINISH_REASONS = {
+FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
     "max_tokens": FinishReason.LENGTH,
@@ -32,6 +34,8 @@ _FINISH_REASONS = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
+_NOTHING = Raw()  # a field that was not sent is this very object
+_NO_DETAILS = (b"null", b"[]")
 
 
 class _Function(Struct, gc=False):
@@ -43,11 +47,32 @@ class _ToolCall(Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
+    extra_content: Raw = _NOTHING  # Gemini's OpenAI endpoint: the proof of thought
+
+
+class _Google(Struct, gc=False):
+    thought_signature: str | None = None
+
+
+class _Extra(Struct, gc=False):
+    google: _Google | None = None
+
+
+class _Detail(Struct, gc=False):
+    """A piece of thought (OpenRouter, MiniMax, this gateway)."""
+
+    text: str | None = None
+    summary: str | None = None
+    data: str | None = None
+    signature: str | None = None
+    format: str | None = None
+    id: str | None = None
 
 
 class _ContentPart(Struct, gc=False):
     type: str = ""
     text: str | None = None
+    thinking: "list[_ContentPart] | str | None" = None
 
 
 class _Message(Struct, gc=False):
@@ -56,6 +81,7 @@ class _Message(Struct, gc=False):
     content: str | list[_ContentPart] | None = None  # Mistral sends lists of parts beside its reasoning
     reasoning_content: str | None = None  # DeepSeek, xAI, vLLM
     reasoning: str | None = None  # Groq, OpenRouter
+    reasoning_details: Raw = _NOTHING
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
 
@@ -65,30 +91,7 @@ class _Choice(Struct, gc=False):
     delta: _Message | None = None
     message: _Message | None = None
     finish_reason: str | None = None
-
-
-class _PromptDetails(Struct, gc=False):
-    cached_tokens: Count = None
-    cache_write_tokens: Count = None
-
-
-class _CompletionDetails(Struct, gc=False):
-    reasoning_tokens: Count = None
-
-
-class _Usage(Struct, gc=False):
-    prompt_tokens: Count = None
-    completion_tokens: Count = None
-    total_tokens: Count = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
-class _Groq(Struct, gc=False):
-    """Groq's extras: usage on the last chunk, and what went wrong in the middle (groq SDK `XGroq`, 2026-11)."""
-
-    usage: _Usage | None = None
-    error: str | None = None
+    stop_reason: Raw = _NOTHING  # vLLM: the stop sequence, or a token's number
 
 
 class _Answer(Struct, gc=False):
@@ -96,13 +99,15 @@ class _Answer(Struct, gc=False):
 
     choices: list[_Choice] | None = None
     id: str | None = None
-    usage: _Usage | None = None
-    x_groq: _Groq | None = None
-    error: Raw = Raw()
+    usage: UsageIn | None = None
+    x_groq: Groq | None = None
+    error: Raw = _NOTHING
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
-_NO_ERROR = (b"", b"null")
+_decode_details = msgspec.json.Decoder(list[_Detail]).decode
+_decode_extra = msgspec.json.Decoder(_Extra).decode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class _Call(Struct):
@@ -121,6 +126,7 @@ class AnswerEvents:
         self.finished = False
         self._started = False
         self._calls: list[_Call] = []
+        self._thoughts: list[str] = []  # told, and not proven so far
         self._by_slot: dict[tuple[int, int], _Call] = {}  # (choice, vendor's index): its latest call
 
     def read(self, answer: _Answer) -> list[StreamEvent]:
@@ -135,34 +141,57 @@ class AnswerEvents:
                 self._read_message(message, number, events)
             # With n > 1 every choice's content counts, and the first one's end is the answer's.
             if choice.finish_reason and number == 0 and not self.finished:
-                self.finish(choice.finish_reason, events)
-        usage = _usage_of(answer)
+                self.finish(choice.finish_reason, events, choice.stop_reason)
+        usage = usage_of(answer.usage, answer.x_groq)
         if usage is not None:
             events.append(UsageReported(usage))
         return events
 
-    def finish(self, reason: str, events: list[StreamEvent]) -> None:
+    def finish(self, reason: str, events: list[StreamEvent], stop_reason: Raw = _NOTHING) -> None:
         """A call of a named tool ends in "stop" (Source: community.openai.com/t/437226, 500 of 500 tries, 2024)."""
         if reason == "error":  # OpenRouter
             raise stream_broken("the provider broke the answer off with an error")
         self.finished = True
-        known = _FINISH_REASONS.get(reason, FinishReason.STOP)
+        known = FINISH_REASONS.get(reason, FinishReason.STOP)
         if known is FinishReason.STOP and self._calls:
             known = FinishReason.TOOL_CALLS
-        events.append(Finished(known))
+        sequence = _decode_text(stop_reason) if bytes(stop_reason).startswith(b'"') else ""
+        events.append(Finished(known, sequence))
 
     def _read_message(self, message: _Message, number: int, events: list[StreamEvent]) -> None:
-        if text := message.reasoning_content or message.reasoning:
+        details = message.reasoning_details
+        if details is not _NOTHING and bytes(details) not in _NO_DETAILS:
+            self._read_details(message, events)
+        elif text := message.reasoning_content or message.reasoning:
+            self._thoughts.append(text)
             events.append(ReasoningDelta(text))
         content = message.content
         if isinstance(content, list):
-            content = "".join(part.text or "" for part in content if part.type == "text")
+            content = _read_parts(content, events)
         if content:
             events.append(TextDelta(content))
         if message.refusal:
-            events.append(TextDelta(message.refusal))
+            events.append(RefusalDelta(message.refusal))
         for call in message.tool_calls or ():
             self._read_call(call, number, events)
+
+    def _read_details(self, message: _Message, events: list[StreamEvent]) -> None:
+        """Thoughts with their proofs. They repeat what `reasoning` says, at once or (this gateway) in the end."""
+        try:
+            details = _decode_details(message.reasoning_details)
+        except msgspec.DecodeError:
+            details = []
+        if not any(detail.text or detail.summary for detail in details):
+            details.insert(0, _Detail(text=message.reasoning_content or message.reasoning))
+        for detail in details:
+            text = detail.text or detail.summary
+            if text and text != "".join(self._thoughts):
+                events.append(ReasoningDelta(text))
+            if detail.signature or detail.data:
+                self._thoughts.clear()
+                vendor = vendor_of(detail.format or "")
+                proof = ReasoningProof(detail.signature or "", detail.data or "", vendor, detail.id or "")
+                events.append(proof)
 
     def _read_call(self, sent: _ToolCall, number: int, events: list[StreamEvent]) -> None:
         name = (sent.function.name if sent.function else None) or ""
@@ -173,7 +202,7 @@ class AnswerEvents:
             self._calls.append(call)
             slot = sent.index if sent.index is not None else -1 - call.position
             self._by_slot[number, slot] = call
-            events.append(ToolCallStart(call.position, call.id, call.name))
+            events.append(ToolCallStart(call.position, call.id, call.name, _signature(sent.extra_content)))
         if arguments:
             call.last = arguments.rstrip()[-1:] or call.last
             events.append(ToolCallDelta(call.position, arguments))
@@ -194,6 +223,28 @@ class AnswerEvents:
             return None
         begins_anew = bool(name) and not sent.id and call.last == "}" and arguments.startswith("{")
         return None if begins_anew else call
+
+
+def _read_parts(parts: list[_ContentPart], events: list[StreamEvent]) -> str:
+    """The text; Mistral's thoughts, which stand among its parts, become events before it."""
+    texts: list[str] = []
+    for part in parts:
+        if part.type == "text":
+            texts.append(part.text or "")
+        elif part.type == "thinking" and part.thinking:
+            pieces = [_ContentPart(text=part.thinking)] if isinstance(part.thinking, str) else part.thinking
+            events.append(ReasoningDelta("".join(piece.text or "" for piece in pieces)))
+    return "".join(texts)
+
+
+def _signature(extra: Raw) -> str:
+    if extra is _NOTHING:
+        return ""
+    try:
+        google = _decode_extra(extra).google
+    except msgspec.DecodeError:
+        return ""
+    return (google and google.thought_signature) or ""
 
 
 class ChunkInterpreter:
@@ -225,10 +276,17 @@ class ChunkInterpreter:
         return Frame(b"" if only_usage and not self._include_usage else raw, events)
 
 
+def _decode_whole(body: bytes) -> _Answer:
+    try:
+        return _decode(body)
+    except msgspec.DecodeError:  # half a character, perhaps
+        return _decode(mended(body))
+
+
 def read_whole(body: bytes) -> Frame:
     """A whole completion, with the same events in the same order as its stream would have had."""
     try:
-        answer = _decode(body)
+        answer = _decode_whole(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(f"the answer is not a chat completion: {error}") from None
     _raise_error(answer, body)
@@ -240,50 +298,14 @@ def read_whole(body: bytes) -> Frame:
     events = state.read(answer)
     if not state.finished:
         state.finish("stop", events)
-    counted = _usage_of(_Answer(usage=usage, x_groq=groq))
+    counted = usage_of(usage, groq)
     if counted is not None:
         events.append(UsageReported(counted))
     return Frame(body, tuple(events))
 
 
 def _raise_error(answer: _Answer, body: bytes) -> None:
-    """An error instead of content; vLLM's has no `error` key, only a message and no choices. Other objects pass."""
-    if bytes(answer.error) not in _NO_ERROR:
-        raise error_in_answer(body)
-    if answer.x_groq is not None and answer.x_groq.error:
-        raise stream_broken(clean(answer.x_groq.error))
-    if answer.choices is None and answer.usage is None and read_error(None, body).message:
-        raise error_in_answer(body)
-
-
-def _usage_of(answer: _Answer) -> Usage | None:
-    """Groq has sent a top-level usage with an empty prompt beside the right one, so the fuller of the two counts."""
-    usage = answer.usage
-    if answer.x_groq is not None and answer.x_groq.usage is not None:
-        other = answer.x_groq.usage
-        if usage is None or tokens(other.prompt_tokens) > tokens(usage.prompt_tokens):
-            usage = other
-    return None if usage is None else _disjoint(usage)
-
-
-def _disjoint(usage: _Usage) -> Usage:
-    """`prompt_tokens` counts cached and cache-written tokens too; each is billed at one rate only.
-
-    Source: developers.openai.com/api/docs/guides/prompt-caching, "not an additive fee" (2026-11). Where the total is
-    more than prompt and completion, the rest is reasoning that the vendor bills as output (Gemini's OpenAI endpoint,
-    xAI; OpenAI's own completion_tokens holds it already).
-    """
-    prompt, completion = tokens(usage.prompt_tokens), tokens(usage.completion_tokens)
-    details = usage.prompt_tokens_details
-    read = min(tokens(details.cached_tokens), prompt) if details else 0
-    written = min(tokens(details.cache_write_tokens), prompt - read) if details else 0
-    output = max(completion, tokens(usage.total_tokens) - prompt) if usage.prompt_tokens is not None else completion
-    hidden = output - completion
-    thinking = usage.completion_tokens_details
-    return Usage(
-        input_tokens=prompt - read - written,
-        cache_read_input_tokens=read,
-        cache_creation_input_tokens=written,
-        output_tokens=output,
-        reasoning_tokens=min(max(tokens(thinking.reasoning_tokens) if thinking else 0, hidden), output),
-    )
+    if answer.choices and answer.error is _NOTHING and answer.x_groq is None:
+        return  # nearly every chunk
+    is_answer = answer.choices is not None or answer.usage is not None
+    raise_error(answer.error, answer.x_groq, is_answer=is_answer, body=body)

@@ -3,61 +3,51 @@
 Source: developers.openai.com/api/docs/api-reference/chat/create, and openai 3.52 `CompletionCreateParams` (2026-11).
 """
 
-from collections.abc import Iterator, Sequence
-
 from msgspec import Raw
 
-from providers.domain.conversation import (
-    Conversation,
-    ImagePart,
-    Message,
-    Part,
-    ResponseFormat,
-    Role,
-    TextPart,
-    Tool,
-    ToolCallPart,
-    ToolChoice,
-    ToolResultPart,
-)
+from providers.domain.conversation import Conversation, ResponseFormat, Tool, ToolChoice
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults
+from providers.wires.openai_knobs import add_knobs, add_reasoning, add_sampling
+from providers.wires.openai_said import messages_of
 from providers.wires.protocol import UnsupportedFeature
-from providers.wires.request_fields import NAMES, Body, limit_of, output_limit, takes_sampling
+from providers.wires.request_fields import Body, limit_of, output_limit
 
 MOST_STOP_SEQUENCES = 4  # "Up to 4 sequences"
 
 
-def translated(request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> Body:
-    """:raises UnsupportedFeature: what chat completions cannot say."""
+def translated(request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> tuple[Body, tuple[str, ...]]:
+    """The body, and the knobs that it has no words for.
+
+    :raises UnsupportedFeature: what chat completions cannot say.
+    """
     conversation = request.conversation()
-    body: Body = {"model": deployment.upstream_model, "messages": _messages(conversation, defaults.system_prompt)}
+    dropped = list(conversation.dropped)
+    messages = messages_of(conversation, deployment, defaults.system_prompt)
+    body: Body = {"model": deployment.upstream_model, "messages": messages}
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     limit = output_limit(limit_of(request, conversation), deployment, defaults)
     if limit is not None:
         body[deployment.endpoint.max_tokens_field] = limit
-    _add_sampling(body, conversation, deployment, defaults)
+    add_sampling(body, conversation, deployment, defaults, dropped)
+    add_knobs(body, conversation, deployment, dropped)
+    add_reasoning(body, conversation.reasoning, deployment, dropped)
     _add_tools(body, conversation)
     if conversation.response_format is not None:
         body["response_format"] = _response_format(conversation.response_format)
     if conversation.stop:
-        if len(conversation.stop) > MOST_STOP_SEQUENCES:
-            raise UnsupportedFeature(f"more than {MOST_STOP_SEQUENCES} stop sequences")
-        body["stop"] = conversation.stop
+        body["stop"] = stop_of(conversation)
     if conversation.user:
         body["user"] = conversation.user
-    return body
+    return body, tuple(dict.fromkeys(dropped))
 
 
-def _add_sampling(body: Body, conversation: Conversation, deployment: Deployment, defaults: PromptDefaults) -> None:
-    if not takes_sampling(deployment):
-        return
-    temperature = defaults.temperature if conversation.temperature is None else conversation.temperature
-    if temperature is not None:
-        body["temperature"] = temperature
-    if conversation.top_p is not None:
-        body["top_p"] = conversation.top_p
+def stop_of(conversation: Conversation) -> tuple[str, ...]:
+    """:raises UnsupportedFeature:"""
+    if len(conversation.stop) > MOST_STOP_SEQUENCES:
+        raise UnsupportedFeature(f"more than {MOST_STOP_SEQUENCES} stop sequences")
+    return conversation.stop
 
 
 def _add_tools(body: Body, conversation: Conversation) -> None:
@@ -77,6 +67,8 @@ def _tool(tool: Tool) -> Body:
         function["description"] = tool.description
     if bytes(tool.parameters):
         function["parameters"] = tool.parameters
+    if tool.strict is not None:
+        function["strict"] = tool.strict
     return {"type": "function", "function": function}
 
 
@@ -90,63 +82,7 @@ def _response_format(wanted: ResponseFormat) -> Body:
     if wanted.kind != "json_schema":
         return {"type": wanted.kind}
     schema = wanted.schema if bytes(wanted.schema) else Raw(b"{}")
-    return {"type": "json_schema", "json_schema": {"name": wanted.name or "answer", "schema": schema}}
-
-
-def _messages(conversation: Conversation, system_prompt: str) -> list[Body]:
-    messages: list[Body] = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    for message in conversation.messages:
-        match message.role:
-            case Role.SYSTEM:
-                messages.append({"role": "system", "content": _text(message.parts, "\n", "a system message")})
-            case Role.ASSISTANT:
-                messages.append(_assistant(message))
-            case Role.USER:
-                messages.extend(_user(message))
-    return messages
-
-
-def _user(message: Message) -> Iterator[Body]:
-    """Tool results are messages of their own here, and follow the calls directly; then what the user said."""
-    said: list[Part] = []
-    for part in message.parts:
-        if isinstance(part, ToolResultPart):
-            yield {"role": "tool", "tool_call_id": part.call_id, "content": part.text}
-        else:
-            said.append(part)
-    if len(said) == 1 and isinstance(said[0], TextPart):
-        yield {"role": "user", "content": said[0].text}
-    elif said or not message.parts:
-        yield {"role": "user", "content": [_content(part) for part in said]}
-
-
-def _assistant(message: Message) -> Body:
-    calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
-    text = _text([part for part in message.parts if not isinstance(part, ToolCallPart)], "", "an assistant message")
-    body: Body = {"role": "assistant", "content": text if text or not calls else None}
-    if calls:
-        body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
-            for call in calls
-        ]
-    return body
-
-
-def _content(part: Part) -> Body:
-    match part:
-        case TextPart(text=text):
-            return {"type": "text", "text": text}
-        case ImagePart():
-            url = part.url or f"data:{part.media_type};base64,{part.data}"
-            return {"type": "image_url", "image_url": {"url": url}}
-        case _:
-            raise UnsupportedFeature(f"{NAMES[type(part)]} in a user message")
-
-
-def _text(parts: Sequence[Part], between: str, where: str) -> str:
-    texts: list[str] = []
-    for part in parts:
-        if not isinstance(part, TextPart):
-            raise UnsupportedFeature(f"{NAMES[type(part)]} in {where}")
-        texts.append(part.text)
-    return between.join(texts)
+    said: Body = {"name": wanted.name or "answer", "schema": schema}
+    if wanted.strict is not None:
+        said["strict"] = wanted.strict
+    return {"type": "json_schema", "json_schema": said}

@@ -1,11 +1,20 @@
-"""What the two wires do alike to a request: the caller's own fields pass through, and only a few are touched."""
+"""What wires do alike to a request: the caller's own fields pass through, and only a few are touched."""
 
 from collections.abc import Mapping
 
 import msgspec
 from msgspec import Raw
 
-from providers.domain.conversation import Conversation, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+from providers.domain.conversation import (
+    Conversation,
+    DocumentPart,
+    ImagePart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
 from providers.domain.types import Capability, ChatRequest, Deployment, PromptDefaults
 
 OWN_FIELDS = ("persona", "router")
@@ -18,6 +27,8 @@ Body = dict[str, object]
 NAMES: dict[type[Part], str] = {
     TextPart: "text",
     ImagePart: "an image",
+    DocumentPart: "a document",
+    ReasoningPart: "reasoning",
     ToolCallPart: "a tool call",
     ToolResultPart: "a tool result",
 }

@@ -6,23 +6,15 @@ a frame, several `data:` lines make one text, lines that start with a colon are 
 
 import itertools
 import re
-from typing import Protocol
 
-import msgspec
+from providers.wires.stream_reader import FRAME_LIMIT, FrameInterpreter, RawFrame, StreamAnswerReader
 
-from providers.domain.answer import Frame
-from providers.domain.errors import ProviderError
-from providers.wires.failure_reading import malformed, stream_broken
-
-FRAME_LIMIT = 1 << 20
 EVENT_STREAM = "text/event-stream"
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BOM = b"\xef\xbb\xbf"
 
-
-SseFrame = tuple[bytes, bytes]
-"""Every byte of a frame with its blank line, and its payload: empty for comments and bare events."""
+SseFrame = RawFrame
 
 
 class SseSplitter:
@@ -98,61 +90,8 @@ def _data_of(frame: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-class FrameInterpreter(Protocol):
-    """What one wire makes of a frame."""
-
-    @property
-    def finished(self) -> bool:
-        """The event that ends a whole answer was seen."""
-
-    def read(self, frame: SseFrame) -> Frame:
-        """:raises ProviderError: the frame is an error.
-        :raises msgspec.DecodeError: (or UnicodeDecodeError, RecursionError) the frame is not this wire.
-        """
-
-
-class SseAnswerReader:
-    """An `AnswerReader` over server-sent events.
-
-    An error never swallows the frames that came before it in the same bytes: they are returned, and the error is
-    raised by the next call. After an error every call raises it again.
-    """
+class SseAnswerReader(StreamAnswerReader):
+    """An `AnswerReader` over server-sent events."""
 
     def __init__(self, interpreter: FrameInterpreter) -> None:
-        self._splitter = SseSplitter()
-        self._interpreter = interpreter
-        self._error: ProviderError | None = None
-
-    def feed(self, data: bytes) -> list[Frame]:
-        if self._error is not None:
-            raise self._error
-        frames, error = self._read(self._splitter.feed(data))
-        if error is None and self._splitter.overlong:
-            error = malformed(f"a frame of the stream is longer than {FRAME_LIMIT} bytes")
-        self._error = error
-        if error is not None and not frames:
-            raise error
-        return frames
-
-    def close(self) -> list[Frame]:
-        """What is left may be half a frame; it only counts when it completes the answer."""
-        if self._error is not None:
-            raise self._error
-        frames, _ = self._read(self._splitter.close())
-        if not self._interpreter.finished:
-            self._error = stream_broken("the stream ended before the answer was complete")
-            raise self._error
-        return frames
-
-    def _read(self, pending: list[SseFrame]) -> tuple[list[Frame], ProviderError | None]:
-        """The frames up to the first that cannot be read, and why it cannot."""
-        frames: list[Frame] = []
-        read = self._interpreter.read
-        try:
-            for frame in pending:
-                frames.append(read(frame))
-        except ProviderError as error:
-            return frames, error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return frames, malformed(f"the stream holds something that is not an event: {error}")
-        return frames, None
+        super().__init__(SseSplitter(), interpreter)

@@ -18,7 +18,7 @@ def route_headers(opened: Opened, request_id: str) -> Headers:
         (b"x-router-decision-id", request_id.encode()),
         (b"x-router-deployment", _printable(opened.deployment.name)),
         (b"x-router-attempts", str(opened.attempts).encode()),
-        (b"x-router-cache", b"none"),
+        (b"x-router-cache", opened.cache.encode()),
         (b"x-router-config-revision", str(opened.config_revision).encode()),
         *((name.encode(), value.encode()) for name, value in limit_headers(opened.standing).items()),
     ]

@@ -28,6 +28,7 @@ from routerplatform.doors.idempotency import tell_whole
 from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError, InvalidRequest, Unavailable
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.pipeline import Call, collect, current_config, serve
+from routerplatform.gateway.response_cache import HEADER as CACHE_HEADER
 from routerplatform.gateway.runtime import Runtime
 from routerplatform.gateway.steps import Closed, Opened, Step
 from routing.domain.config import Caller, ConfigSnapshot, Scope
@@ -101,7 +102,10 @@ class ChatView(GatewayView):
             parsed.append(openai_chat.parse(body))
             return parsed[0]
 
-        call = Call(request_id(request), "rest", credential(request), time.perf_counter(), read, bill.append)
+        wish, parent = request.headers.get(CACHE_HEADER, ""), request.headers.get("traceparent", "")
+        call = Call(
+            request_id(request), "rest", credential(request), time.perf_counter(), read, bill.append, wish, parent
+        )
         try:
             return async_to_sync(_answer)(runtime, call, parsed, _scope(request))
         except GatewayError as error:

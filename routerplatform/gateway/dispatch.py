@@ -2,11 +2,13 @@
 
 import asyncio
 import dataclasses
+import random
 import time
-from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
-from itertools import count
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -14,7 +16,10 @@ from analytics.ledger.ledger import Ledger
 from providers.domain.answer import Frame
 from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.failures import REACTIONS
-from providers.domain.types import ChatRequest, Credential, Deployment, PromptDefaults, UpstreamRequest, Wire
+from providers.domain.out_of_service import OutOfService
+from providers.domain.retry_budget import RetryBudget
+from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest, Wire
+from providers.fleet.health import FleetHealth, Trial
 from providers.transport import Transport, UpstreamReply
 from providers.wires import WIRES, UnsupportedFeature, WireCodec
 from providers.wires.failure_reading import vendor_request_id
@@ -22,11 +27,13 @@ from routerplatform.gateway.admission import Admission, Cover
 from routerplatform.gateway.errors import (
     BudgetExceeded,
     BudgetUnavailable,
+    CircuitOpen,
     GatewayError,
     NoEligibleModel,
     PriceUnknown,
     RateLimited,
     Unavailable,
+    out_of_service_error,
     upstream_error,
 )
 from routerplatform.gateway.rate_limits import Permit
@@ -34,19 +41,48 @@ from routerplatform.gateway.tally import Tally
 from routing.domain.decision import RoutePlan
 
 Frames = list[Frame]
+SKIPS = (UnsupportedFeature, BudgetExceeded, PriceUnknown, BudgetUnavailable, RateLimited, OutOfService)
+Skip = UnsupportedFeature | BudgetExceeded | PriceUnknown | BudgetUnavailable | RateLimited | OutOfService
 UNNAMED = ("", "text/plain", "application/octet-stream")  # what small servers say of any stream
-RETRY_PAUSE_S = 0.2  # before a deployment that has just failed is asked again
+RETRY_PAUSE_S: Final = (0.1, 0.3)  # before a deployment that has just failed is asked again; at random in between
+LONGEST_PAUSE_S: Final = 2.0  # a vendor that asks for more time than this is not asked again by the same request
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A target that is still to be asked. `tried` are the keys that this request had refused there.
+
+    `is_retry`: it has failed at this request; `not_before` (`time.perf_counter`) is set where it is asked once more.
+    `is_last`: it was passed over for its health, and is asked after all when there is nobody else.
+    """
+
+    deployment: Deployment
+    alias: str
+    tried: frozenset[int] = frozenset()
+    is_retry: bool = False
+    is_last: bool = False
+    not_before: float = 0.0
 
 
 class Dispatcher:
-    """Sends attempts. Keys of a provider take turns; `max_attempts` and one deadline bound a request."""
+    """Sends attempts. `max_attempts` and one deadline bound a request, `retries` those of the whole process."""
 
-    def __init__(self, *, transport: Transport, ledger: Ledger, max_attempts: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        ledger: Ledger,
+        health: FleetHealth,
+        retries: RetryBudget,
+        max_attempts: int,
+        timeout_s: float,
+    ) -> None:
         self._transport = transport
         self._ledger = ledger
+        self._health = health
+        self._retries = retries
         self._max_attempts = max_attempts
         self._timeout_s = timeout_s
-        self._turns: defaultdict[int, Iterator[int]] = defaultdict(count)  # by provider
 
     async def frames(
         self, admission: Admission, permit: Permit, plan: RoutePlan, tally: Tally
@@ -56,50 +92,80 @@ class Dispatcher:
         Until then a failure only costs time: the next target is asked. From then on it is final.
 
         :raises UpstreamFailed: no target answered, or the one that did broke off.
+        :raises CircuitOpen: every target has failed too often lately.
         :raises NoEligibleModel: the request has a feature that no target's wire can say.
         :raises BudgetExceeded, PriceUnknown, BudgetUnavailable: the budgets cover no attempt.
         :raises RateLimited: every target is at its rate limit.
         """
-        request_id = admission.draft.request_id
+        self._retries.earn()
         deadline = time.perf_counter() + self._timeout_s
         problem: GatewayError | None = None
-        queue = deque((target, alias, True) for target, alias in zip(plan.targets, plan.aliases, strict=True))
+        queue = deque(Candidate(target, alias) for target, alias in zip(plan.targets, plan.aliases, strict=True))
         while queue and len(tally.attempts) < self._max_attempts and time.perf_counter() < deadline:
-            deployment, alias, is_first = queue.popleft()
-            try:
-                cover = await admission.cover(deployment, alias, tally)
-                wire, call = _call(tally.request, deployment, plan.defaults, cover, request_id)
-                await permit.attempt(deployment, alias)
-            except UnsupportedFeature as error:
-                problem = problem or NoEligibleModel(f"{deployment.name} cannot take {error}.", param=error.feature)
+            candidate = queue.popleft()
+            if candidate.not_before and not await self._may_retry(candidate, deadline):
                 continue
-            except (BudgetExceeded, PriceUnknown, BudgetUnavailable, RateLimited) as error:
-                admission.skipped[deployment.name] = error.message
-                problem = problem or error
-                continue
-            tally.begin(deployment, alias, self._credential(deployment), wire, call)
-            self._announce(admission, cover, tally)
             try:
-                async with aclosing(self._attempt(call, admission, tally, deadline)) as answer:
-                    async for frames in answer:
-                        yield frames
-                tally.end()
-                return
-            except ProviderError as error:
-                tally.end(error.failure)
-                problem = upstream_error(error.failure)
-                reaction = REACTIONS[error.failure.kind]
-                if tally.has_content or not reaction.try_next:
-                    break
-                if is_first and reaction.retry_same:
-                    queue.append((deployment, alias, False))  # once more, after the others
-            if queue and not queue[0][2]:
-                await asyncio.sleep(RETRY_PAUSE_S)
+                call, cover, wire, trial = await self._prepared(candidate, admission, permit, plan, tally)
+            except SKIPS as error:
+                problem = _passed_over(candidate, error, admission, problem)
+                if isinstance(error, OutOfService) and error.may_be_last and not candidate.is_last:
+                    queue.append(dataclasses.replace(candidate, is_last=True))
+                continue
+            with trial:
+                tally.begin(candidate.deployment, candidate.alias, trial.credential, wire, call)
+                self._announce(admission, cover, tally)
+                within_s = (deadline - time.perf_counter()) / (2 if queue else 1)
+                try:
+                    async with aclosing(self._attempt(call, admission, tally, deadline, within_s)) as answer:
+                        async for frames in answer:
+                            trial.answering()
+                            yield frames
+                    tally.end()
+                    trial.succeeded()
+                    return
+                except ProviderError as error:
+                    trial.failed(error.failure)
+                    tally.end(error.failure)
+                    problem = upstream_error(error.failure)
+                    if tally.has_content or not REACTIONS[error.failure.kind].try_next:
+                        break
+                    self._queue_again(queue, candidate, trial, error.failure)
         raise problem or Unavailable("No attempt could be made in the time that a request may take.")
 
-    def _credential(self, deployment: Deployment) -> Credential | None:
-        keys = deployment.credentials
-        return keys[next(self._turns[deployment.endpoint.id]) % len(keys)] if keys else None
+    async def _prepared(
+        self, candidate: Candidate, admission: Admission, permit: Permit, plan: RoutePlan, tally: Tally
+    ) -> tuple[UpstreamRequest, Cover, Wire, Trial]:
+        """All that an attempt takes, or why it is not made (`Skip`). Its health is looked at first, before anything is
+        taken for it, and claimed last, so that no claim gets lost."""
+        deployment, tried, is_last = candidate.deployment, candidate.tried, candidate.is_last
+        self._health.look(deployment, tried=tried, is_last=is_last)
+        cover = await admission.cover(deployment, candidate.alias, tally)
+        wire, call = _call(tally.request, deployment, plan.defaults, cover, admission.draft.request_id)
+        await permit.attempt(deployment, candidate.alias)
+        trial = await self._health.enter(deployment, tried=tried, is_last=is_last)
+        admission.skipped.pop(deployment.name, None)
+        return call, cover, wire, trial
+
+    async def _may_retry(self, candidate: Candidate, deadline: float) -> bool:
+        """Wait for a retry's time; False when it would come too late, or too many are made already."""
+        if candidate.not_before >= deadline or not self._retries.spend():
+            return False
+        await asyncio.sleep(candidate.not_before - time.perf_counter())
+        return True
+
+    def _queue_again(self, queue: deque[Candidate], candidate: Candidate, trial: Trial, failure: Failure) -> None:
+        """Another key of the same deployment is tried at once; the same one after all others, and once."""
+        reaction = REACTIONS[failure.kind]
+        if reaction.cools_key and trial.credential is not None:
+            tried = candidate.tried | {trial.credential.id}
+            if self._health.has_key(candidate.deployment, tried=tried):
+                queue.appendleft(dataclasses.replace(candidate, tried=tried, not_before=0.0))
+            return
+        pause_s = max(random.uniform(*RETRY_PAUSE_S), failure.retry_after_s or 0.0)  # noqa: S311  # no secret
+        if reaction.retry_same and not candidate.is_retry and pause_s <= LONGEST_PAUSE_S:
+            again = dataclasses.replace(candidate, is_retry=True, not_before=time.perf_counter() + pause_s)
+            queue.append(again)
 
     def _announce(self, admission: Admission, cover: Cover, tally: Tally) -> None:
         """Journal what the attempt can come to, before its first byte leaves."""
@@ -109,15 +175,14 @@ class Dispatcher:
         self._ledger.dispatched(msgspec.structs.replace(dispatch, charges=charges) if charges else dispatch)
 
     async def _attempt(
-        self, call: UpstreamRequest, admission: Admission, tally: Tally, deadline: float
+        self, call: UpstreamRequest, admission: Admission, tally: Tally, deadline: float, within_s: float
     ) -> AsyncGenerator[Frames, None]:
-        """One target's answer, or a ProviderError."""
-        endpoint = tally.target.endpoint
+        """One target's answer, or a ProviderError. It has to begin `within_s`."""
         codec = WIRES[tally.wire]
         asked = time.perf_counter()
-        left_s = max(0.001, deadline - asked)
         try:
-            async with self._transport.post(endpoint, tally.credential, call, timeout_s=left_s) as reply:
+            async with AsyncExitStack() as stack:
+                reply = await self._begun(stack, call, tally, deadline, within_s)
                 tally.vendor_request_id = vendor_request_id(reply.headers)
                 if reply.status >= 300:
                     raise ProviderError(codec.read_failure(reply.status, reply.headers, await reply.read_error()))
@@ -132,6 +197,34 @@ class Dispatcher:
                         yield frames
         finally:  # while a stream flows, our work on one piece goes on beside the provider's on the next
             tally.waited_s += time.perf_counter() - asked
+
+    async def _begun(
+        self, stack: AsyncExitStack, call: UpstreamRequest, tally: Tally, deadline: float, within_s: float
+    ) -> UpstreamReply:
+        """The reply, as soon as its head is there; the stack ends it."""
+        endpoint = tally.target.endpoint
+        left_s = max(0.001, deadline - time.perf_counter())
+        try:
+            async with asyncio.timeout(within_s if within_s < left_s else None):
+                post = self._transport.post(endpoint, tally.credential, call, timeout_s=left_s)
+                return await stack.enter_async_context(post)
+        except TimeoutError:
+            text = f"no answer from {endpoint.name} in the time that others leave it"
+            raise ProviderError(Failure(FailureKind.TIMEOUT, text)) from None
+
+
+def _passed_over(candidate: Candidate, error: Skip, admission: Admission, problem: GatewayError | None) -> GatewayError:
+    """Note why a target is not asked. The caller is told of a failure, if there was one, else of the first reason; of
+    several open breakers the one that is tried again soonest."""
+    deployment = candidate.deployment
+    if isinstance(error, UnsupportedFeature):
+        return problem or NoEligibleModel(f"{deployment.name} cannot take {error}.", param=error.feature)
+    told = out_of_service_error(deployment.name, error) if isinstance(error, OutOfService) else error
+    if not candidate.is_retry and not candidate.tried:
+        admission.skipped[deployment.name] = error.reason if isinstance(error, OutOfService) else told.message
+    if isinstance(problem, CircuitOpen) and isinstance(told, CircuitOpen):
+        return min(problem, told, key=lambda one: one.retry_after_s or float("inf"))
+    return problem or told
 
 
 def _call(

@@ -9,6 +9,9 @@ GatewayError(code, http_status)     raised above the providers; every door rende
   MethodNotAllowed    405           the address takes another one, which `Allow` names
   BodyTooLarge        413
   NoEligibleModel     400           every candidate was left out, each for a reason
+  PreviousResponseNotFound 400      it is continued by its id, and is not there
+  ResponseNotFound    404           it is asked for by its id, and is not kept here
+  ResponsesUnavailable 503          nobody can tell whether it is there
   IdempotencyInProgress 409         the request that this one repeats is still running
   IdempotencyNotKept  410           it was answered, but the answer was not kept
   IdempotencyKeyReused 422          the key came with another request before
@@ -17,6 +20,7 @@ GatewayError(code, http_status)     raised above the providers; every door rende
   PriceUnknown        400           a hard budget applies, and nobody knows what it would cost
   BudgetUnavailable   503           nobody can tell what the budget allows
   RateLimited         429           too many requests or tokens per minute, or requests at a time
+  CircuitOpen         503           the providers that could serve have failed too often lately; nobody was asked
   UpstreamFailed      4xx/5xx       from a `ProviderError`: `upstream_error` is the one place that translates
   Unavailable         503           the gateway cannot serve at all yet
   InternalError       500           a fault of ours; logged with the request id
@@ -26,6 +30,7 @@ from typing import Any
 
 from analytics.domain.budgets import BudgetTerms, Span
 from providers.domain.errors import Failure, FailureKind
+from providers.domain.out_of_service import KeysResting, OutOfService
 from providers.domain.pricing import usd
 
 
@@ -92,6 +97,35 @@ class MethodNotAllowed(GatewayError):
     def __init__(self, method: str, *, allowed: str) -> None:
         super().__init__(f"{method} is not possible here, only {allowed}.")
         self.headers = {"allow": allowed}
+
+
+class PreviousResponseNotFound(GatewayError):
+    """As OpenAI words it: clients that know the code then send the whole conversation."""
+
+    code = "previous_response_not_found"
+    http_status = 400
+    kind = "invalid_request_error"
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"Previous response with id '{response_id}' not found.", param="previous_response_id")
+
+
+class ResponseNotFound(GatewayError):
+    code = "response_not_found"
+    http_status = 404
+    kind = "invalid_request_error"
+
+
+class ResponsesUnavailable(GatewayError):
+    code = "responses_unavailable"
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nobody can look up now what was answered before: the database is away. Try again in a moment, or send the "
+            "whole conversation as “input”.",
+            retry_after_s=2,
+        )
 
 
 class BodyTooLarge(GatewayError):
@@ -205,6 +239,13 @@ class BudgetUnavailable(Unavailable):
         super().__init__(f"What the budget allows cannot be known now. {reason} Try again soon.", retry_after_s=2)
 
 
+class CircuitOpen(GatewayError):
+    """`retry_after_s` is None where an operator holds a breaker open: nobody knows for how long."""
+
+    code = "circuit_open"
+    http_status = 503
+
+
 class InternalError(GatewayError):
     code = "internal_error"
     http_status = 500
@@ -227,6 +268,9 @@ class UpstreamFailed(GatewayError):
 # kind of failure -> (code, status, type, sentence). A refused provider key is the operator's fault, hence 502.
 UPSTREAM: dict[FailureKind, tuple[str, int, str, str]] = {
     FailureKind.BAD_REQUEST: ("upstream_rejected", 400, "invalid_request_error", "The provider refused the request"),
+    FailureKind.UNSUPPORTED: (
+        "upstream_rejected", 400, "invalid_request_error", "The model cannot do what was asked",
+    ),
     FailureKind.CONTEXT_TOO_LONG: (
         "context_length_exceeded", 400, "invalid_request_error", "The prompt is too long for the model",
     ),
@@ -259,3 +303,10 @@ def upstream_error(failure: Failure) -> UpstreamFailed:
         kind=kind,
         message=f"{sentence}: {failure.message}".rstrip(": .") + ".",
     )
+
+
+def out_of_service_error(target: str, error: OutOfService) -> GatewayError:
+    """Why a target is not asked, as the caller sees it: keys that rest are told as the failure that they rest after."""
+    if isinstance(error, KeysResting):
+        return upstream_error(error.failure)
+    return CircuitOpen(f"{target} is out of service: {error.reason}.", retry_after_s=error.retry_after_s)

@@ -9,13 +9,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from threading import Barrier, BrokenBarrierError
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Final, Protocol
 
 from analytics.domain.idempotency import LEASE, AnswerState, Claim, KeptAnswer, Standing, StoreAwayError
+from routerplatform.gateway.blocking_store import PATIENCE_S, BlockingStore
 from routerplatform.gateway.errors import (
     IdempotencyInProgress,
     IdempotencyKeyReused,
@@ -23,12 +21,8 @@ from routerplatform.gateway.errors import (
     IdempotencyUnavailable,
 )
 
-THREADS: Final = 4  # and connections to the database; opened with the first request that has a key
-PATIENCE_S: Final = 3.0  # that a request waits for the store, each time
 RENEWALS: Final = 3  # in the time of a lease
 MAX_UNSAVED: Final = 16  # answers that wait for the store to come back
-P = ParamSpec("P")
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +50,8 @@ class Idempotency:
     ) -> None:
         self._store = store
         self._lease = lease
-        self._patience_s = patience_s
+        self._asked = BlockingStore("idempotency", store.close, patience_s=patience_s)
         self._now = now
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="idempotency")
         self._running: dict[str, Claim] = {}  # by request id
         self._unsaved: dict[str, KeptAnswer | None] = {}  # of those, what is over and could not be kept yet
         self._ending: set[asyncio.Task[None]] = set()
@@ -74,7 +67,7 @@ class Idempotency:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._renew_for_ever())
         try:
-            found = await self._ask(self._store.claim, claim, now=now, until=now + self._lease)
+            found = await self._asked.ask(self._store.claim, claim, now=now, until=now + self._lease)
         except (StoreAwayError, TimeoutError) as error:
             raise IdempotencyUnavailable from error
         if found is not None:
@@ -97,19 +90,10 @@ class Idempotency:
             return
         self._keeper.cancel()
         if self._ending:
-            await asyncio.wait(self._ending, timeout=self._patience_s)
-        gate = Barrier(THREADS)
-        loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(self._threads, self._close_one, gate) for _ in range(THREADS)))
-        self._threads.shutdown(wait=False)
+            await asyncio.wait(self._ending, timeout=self._asked.patience_s)
+        await self._asked.close()
 
     # --- behind it -----------------------------------------------------------------------------------------------
-
-    async def _ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The store's answer; TimeoutError when it takes too long, and then it may come later."""
-        asked = asyncio.get_running_loop().run_in_executor(self._threads, partial(question, *args, **kwargs))
-        async with asyncio.timeout(self._patience_s):
-            return await asked
 
     async def _end(self, ending: Awaitable[None]) -> None:
         task = asyncio.ensure_future(ending)
@@ -119,10 +103,12 @@ class Idempotency:
 
     async def _keep(self, claim: Claim, answer: KeptAnswer | None) -> None:
         try:
-            kept = await self._ask(self._store.keep, claim, answer)
+            kept = await self._asked.ask(self._store.keep, claim, answer)
         except (StoreAwayError, TimeoutError) as error:
             if claim.request_id not in self._unsaved:
-                logger.warning("the answer to request %s is not kept yet: %s", claim.request_id, error)
+                logger.warning(
+                    "the answer to request %s is not kept yet: %s", claim.request_id, str(error) or "no answer"
+                )
             if len(self._unsaved) < MAX_UNSAVED:
                 self._unsaved[claim.request_id] = answer
                 return
@@ -134,7 +120,7 @@ class Idempotency:
     async def _release(self, claim: Claim) -> None:
         self._forget(claim)
         with contextlib.suppress(StoreAwayError, TimeoutError):
-            await self._ask(self._store.release, claim)
+            await self._asked.ask(self._store.release, claim)
 
     def _forget(self, claim: Claim) -> None:
         self._running.pop(claim.request_id, None)
@@ -148,13 +134,7 @@ class Idempotency:
             if self._running:
                 with contextlib.suppress(StoreAwayError, TimeoutError):
                     claims = list(self._running.values())
-                    await self._ask(self._store.renew, claims, until=self._now() + self._lease)
-
-    def _close_one(self, gate: Barrier) -> None:
-        """Each thread has a connection of its own; none of them takes a second turn before all had one."""
-        self._store.close()
-        with contextlib.suppress(BrokenBarrierError):
-            gate.wait(timeout=1.0)
+                    await self._asked.ask(self._store.renew, claims, until=self._now() + self._lease)
 
 
 def _told_again(claim: Claim, found: Standing) -> KeptAnswer:

@@ -11,9 +11,11 @@ from providers.domain.types import ChatRequest
 from routerplatform.gateway.admission import Admission
 from routerplatform.gateway.errors import GatewayError, InternalError, ModelNotFound, NoEligibleModel, Unavailable
 from routerplatform.gateway.rate_limits import Permit
+from routerplatform.gateway.response_cache import Turn
 from routerplatform.gateway.runtime import Runtime
 from routerplatform.gateway.steps import Closed, Opened, Step
 from routerplatform.gateway.tally import ANSWERED, CANCELLED, Ending, Tally, failed, final_entry
+from routerplatform.logs import about_request
 from routing.config_store import ConfigUnavailable
 from routing.domain.config import Caller, ConfigSnapshot, Scope
 from routing.domain.decision import NoRoute, RoutePlan, UnknownModel, decide
@@ -26,6 +28,8 @@ class Call:
     """One request at a door. `began` is `time.perf_counter()`.
 
     `read` gives the request once the caller is known; `settled` is told the record, however the request ended.
+    `cache_wish` is what the caller wants of the response cache: on, off, refresh, or nothing; `traceparent` is the
+    trace that the request is part of (W3C Trace Context).
     """
 
     request_id: str
@@ -34,6 +38,8 @@ class Call:
     began: float
     read: Callable[[], Awaitable[ChatRequest]]
     settled: Callable[[UsageEntry], None] = lambda entry: None
+    cache_wish: str = ""
+    traceparent: str = ""
 
 
 async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
@@ -44,30 +50,31 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
     :raises GatewayError: before `Opened`, nothing has been sent and the error may set the HTTP status; after it, the
         answer is incomplete and the caller must be told inside the stream.
     """
-    ending, permit, admission, tally, tail = CANCELLED, None, None, None, []
+    about_request(call.request_id)
+    ending, permit, turn, admission, tally, tail = CANCELLED, None, None, None, None, []
     try:
         snapshot, now = current_config(runtime), runtime.now()
         caller = runtime.authenticator.caller(snapshot, call.credential, now=now, scope=Scope.CHAT)
         request = await call.read()
-        plan = _decide(snapshot, caller, request)
+        plan = decided(snapshot, caller, request)
         permit = await runtime.rate_limits.enter(
             caller, plan, request, aliases=snapshot.aliases, member=call.request_id
         )
+        turn = await runtime.cache.turn(caller, plan, request, call.cache_wish, call.request_id)
         tally = Tally.of(request, plan.defaults, call.began)
         admission = runtime.admissions.admit(
             caller, plan, request_id=call.request_id, door=call.door, is_stream=request.stream, now=now,
             config_revision=snapshot.revision,
         )  # fmt: skip
         with runtime.serving():
-            async with aclosing(runtime.dispatcher.frames(admission, permit, plan, tally)) as answer:
+            source = turn.replay(tally) if turn.kept else runtime.dispatcher.frames(admission, permit, plan, tally)
+            async with aclosing(source) as answer:
                 opened = False
                 async for frames in answer:
+                    turn.take_down(frames)
                     if not opened:
                         opened = True
-                        yield Opened(
-                            tally.target, tally.wire, plan, len(tally.attempts) + 1, snapshot.revision,
-                            admission.max_tokens, permit.standing, tally.dropped, tally.vendor_request_id,
-                        )  # fmt: skip
+                        yield _opened(snapshot, plan, permit, turn, admission, tally)
                     if tally.finish is None:
                         yield frames
                     else:  # the last bytes wait until the request is on record
@@ -82,29 +89,56 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
         ending = failed(fault, tally)
         raise fault from error
     finally:
-        entry = await _settle(runtime, call, permit, admission, tally, ending)
+        entry = await _settle(runtime, call, permit, turn, admission, tally, ending)
     if entry is not None:
         yield Closed(tail, entry)
 
 
+def _opened(
+    snapshot: ConfigSnapshot, plan: RoutePlan, permit: Permit, turn: Turn, admission: Admission, tally: Tally
+) -> Opened:
+    return Opened(
+        deployment=tally.target,
+        wire=tally.wire,
+        plan=plan,
+        attempts=len(tally.attempts) + (turn.kept is None),
+        config_revision=snapshot.revision,
+        max_tokens=admission.max_tokens,
+        standing=permit.standing,
+        dropped=tally.dropped,
+        vendor_request_id=tally.vendor_request_id,
+        cache=turn.state,
+    )
+
+
 async def _settle(
-    runtime: Runtime, call: Call, permit: Permit | None, admission: Admission | None, tally: Tally | None,
-    ending: Ending,
+    runtime: Runtime, call: Call, permit: Permit | None, turn: Turn | None, admission: Admission | None,
+    tally: Tally | None, ending: Ending,
 ) -> UsageEntry | None:  # fmt: skip
     """Put what became of a request on record; None for one that was never let in."""
-    tokens = 0
+    tokens, now = 0, runtime.now().timestamp()
     try:
         if admission is None or tally is None:
+            runtime.metrics.refused(ending.http_status)
             return None
         tally.interrupt(ending.error_code)
         draft = admission.with_budgets(tally)
-        entry = final_entry(draft, tally, ending, finished_at=runtime.now().timestamp())
+        if turn is not None:
+            draft = turn.noted(draft)
+        entry = final_entry(draft, tally, ending, finished_at=now)
         tokens = tally.charge.usage.all_input_tokens + tally.charge.usage.output_tokens
     finally:
         if permit is not None:
             permit.settle(tokens)
+        if turn is not None:
+            turn.end(tally, now, is_answered=ending is ANSWERED)
     # In the journal before it first waits: a second cancellation loses nothing.
-    await runtime.ledger.settle(entry, admission.hold)
+    try:
+        await runtime.ledger.settle(entry, admission.hold)
+    finally:
+        runtime.metrics.observe(entry)
+        runtime.request_log.note(entry)
+        runtime.traces.note(entry, call.traceparent)
     call.settled(entry)
     return entry
 
@@ -116,7 +150,11 @@ def current_config(runtime: Runtime) -> ConfigSnapshot:
         raise Unavailable("The gateway has no configuration yet. Try again in a moment.", retry_after_s=1) from error
 
 
-def _decide(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest) -> RoutePlan:
+def decided(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest) -> RoutePlan:
+    """Where a request goes.
+
+    :raises ModelNotFound, NoEligibleModel:
+    """
     try:
         return decide(snapshot, caller, request)
     except UnknownModel as error:

@@ -13,13 +13,20 @@ from weakref import WeakKeyDictionary
 
 from analytics.ledger.ledger import Ledger
 from providers.fields import check_readable
+from providers.fleet.health import FleetHealth
 from providers.transport import Transport
 from routerplatform.gateway.admission import Admissions
 from routerplatform.gateway.authentication import Authenticator
+from routerplatform.gateway.conversations import Conversations
 from routerplatform.gateway.dispatch import Dispatcher
 from routerplatform.gateway.idempotency import Idempotency
+from routerplatform.gateway.metrics import Metrics
+from routerplatform.gateway.metrics_port import MetricsPort
 from routerplatform.gateway.rate_limits import RateLimits
+from routerplatform.gateway.request_log import RequestLog
+from routerplatform.gateway.response_cache import ResponseCache
 from routerplatform.gateway.sockets import OpenSockets
+from routerplatform.gateway.traces import Traces
 from routing.config_store import ConfigStore
 
 CLOSE_WITHIN_S: Final = 5.0
@@ -39,13 +46,21 @@ class Runtime:
     config: ConfigStore
     ledger: Ledger
     rate_limits: RateLimits
+    cache: ResponseCache
     admissions: Admissions
     transport: Transport
+    health: FleetHealth
     dispatcher: Dispatcher
     authenticator: Authenticator
     idempotency: Idempotency
+    conversations: Conversations
+    metrics: Metrics
+    metrics_port: MetricsPort
+    request_log: RequestLog
+    traces: Traces
     sockets: OpenSockets
     max_body_bytes: int
+    metrics_token: str = field(repr=False)  # empty: whoever is on this machine may read metrics
     keep_alive_s: float  # of silence in a stream, before it gets a sign of life; 0: never
     now: Callable[[], datetime] = utc_now
     _serving: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -60,7 +75,9 @@ class Runtime:
             deployments = self.config.current().deployments.values()
             check_readable(credential.sealed for deployment in deployments for credential in deployment.credentials)
         await self.rate_limits.start()
+        await self.health.start()
         await self.ledger.start()
+        await self.metrics_port.start()
         _tune_interpreter()
 
     async def close(self) -> None:
@@ -72,10 +89,15 @@ class Runtime:
             _, late = await asyncio.wait(self._serving, timeout=CLOSE_WITHIN_S)
             if late:
                 logger.error("%d requests could not be settled in time: their journal will be adopted", len(late))
+        await self.metrics_port.close()
+        await asyncio.to_thread(self.traces.close)
         await self.idempotency.close()
+        await self.conversations.close()
         await self.config.close()
+        await self.cache.close()
         await self.transport.close()
         await self.rate_limits.close()
+        await self.health.close()
         await self.ledger.close()
 
     @contextmanager

@@ -27,6 +27,7 @@ class Opened:
     standing: Standing = NO_STANDING
     dropped: tuple[str, ...] = ()
     vendor_request_id: str = ""
+    cache: str = "none"  # or “hit”, “miss”
 
 
 @dataclass(frozen=True, slots=True)

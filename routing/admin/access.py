@@ -31,7 +31,7 @@ from providers.admin.pages import (
 from providers.selectors import rate_limit_of
 from routing.domain.config import Scope
 from routing.models import KeyState, Membership, Team, VirtualKey
-from routing.services import IssuedKey, key_issue, key_limit_set, key_revoke
+from routing.services import IssuedKey, kept_answers_purge, key_issue, key_limit_set, key_revoke
 
 
 def key_state(key: VirtualKey, now: datetime) -> SafeString:
@@ -107,6 +107,7 @@ class TeamAdmin(SwitchableAdmin[Team]):
         ("The team", {"fields": ["name", "slug", "is_active"]}),
         rate_limit_section("All keys of the team count together; each key may have limits of its own besides."),
     ]
+    actions = ["switch_on", "switch_off", "purge_answers"]
     actions_detail = ["issue_key"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
@@ -128,6 +129,14 @@ class TeamAdmin(SwitchableAdmin[Team]):
         if self.get_object(request, object_id) is None:
             raise Http404("No such team.")
         return HttpResponseRedirect(f"{reverse('admin:routing_virtualkey_add')}?team={object_id}")
+
+    @admin.action(description="Forget kept answers", permissions=["change"])
+    def purge_answers(self, request: HttpRequest, rows: QuerySet[Team]) -> None:
+        for team in rows:
+            kept_answers_purge(team=team, now=timezone.now())
+            messages.success(
+                request, f"The answers kept for {team} are not given again: equal requests are asked anew."
+            )
 
     def has_issue_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return cast(User, request.user).has_perm("routing.add_virtualkey")

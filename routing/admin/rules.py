@@ -144,6 +144,7 @@ class RoutingPolicyAdmin(SwitchableAdmin[RoutingPolicy]):
     fieldsets = [
         ("What it is for", {"fields": ["name", "description", "task_type", ("is_active", "is_default")]}),
         ("What it skips", {"fields": [("max_cost_per_request", "max_latency_ms"), "required_capabilities"]}),
+        ("Which answers are kept", {"fields": [("cache_mode", "cache_ttl_s")]}),
     ]
     change_form_outer_before_template = "admin/routing/routingpolicy/rule.html"
 

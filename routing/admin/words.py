@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from providers.admin.cells import capabilities_text, usd_text
 from routing.domain.config import TaskType
-from routing.models import CandidateGroup, Persona, PolicyCandidate, RoutingPolicy
+from routing.models import CacheMode, CandidateGroup, Persona, PolicyCandidate, RoutingPolicy
 
 
 def policy_in_words(
@@ -13,7 +13,7 @@ def policy_in_words(
     """When the policy serves, what it tries in which order, and what it skips. `candidates` in the order of trying."""
     if not policy.is_active:
         return ["Switched off: it serves nothing.", *_order(candidates)]
-    return [_served(policy, personas), *_order(candidates), *_skipped(policy)]
+    return [_served(policy, personas), *_order(candidates), *_skipped(policy), *_kept(policy)]
 
 
 def _served(policy: RoutingPolicy, personas: Sequence[Persona]) -> str:
@@ -34,6 +34,17 @@ def _order(candidates: Sequence[PolicyCandidate]) -> list[str]:
         return ["It has no models, so it can serve nothing: add one below."]
     tried = f"Tries {', then '.join(preferred or fallbacks)}."
     return [f"{tried} When these fail: {', then '.join(fallbacks)}."] if preferred and fallbacks else [tried]
+
+
+def _kept(policy: RoutingPolicy) -> list[str]:
+    """Only what is not usual."""
+    for_so_long = f" for {policy.cache_ttl_s:,} s" if policy.cache_ttl_s else ""
+    match policy.cache_mode:
+        case CacheMode.ALWAYS:
+            return [f"Keeps every answer{for_so_long} and gives it again to equal requests of the team."]
+        case CacheMode.NEVER:
+            return ["Keeps no answer, whatever a request asks for."]
+    return [f"Keeps answers at temperature 0{for_so_long}."] if for_so_long else []
 
 
 def _skipped(policy: RoutingPolicy) -> list[str]:

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from providers.domain.types import Capability, Deployment, PromptDefaults, RateLimit
-from routing.domain.config import Alias, Caller, Candidate, ConfigSnapshot, Persona, Policy, TaskType
+from routing.domain.config import (
+    USUAL_CACHE,
+    Alias,
+    CacheRule,
+    Caller,
+    Candidate,
+    ConfigSnapshot,
+    Persona,
+    Policy,
+    TaskType,
+)
 
 
 class ConfigError(Exception):
@@ -34,6 +44,7 @@ class PolicyRow:
     max_latency_ms: int | None
     required: Sequence[str]
     candidates: Sequence[tuple[int, bool]]
+    cache: CacheRule = USUAL_CACHE
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,7 @@ def _policy(row: PolicyRow, aliases: Mapping[int, Alias]) -> Policy:
         required=_capabilities(row.required, f"Policy “{row.name}”"),
         max_cost_nano=row.max_cost_nano,
         max_latency_ms=row.max_latency_ms,
+        cache=row.cache,
     )
 
 

@@ -7,6 +7,7 @@ sealed.
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from providers.domain.types import Capability, Deployment, PromptDefaults, RateLimit
 
@@ -55,9 +56,27 @@ TASK_LABELS = {
 }
 
 
+CacheMode = Literal["auto", "always", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRule:
+    """Which answers are kept and given again: of requests at temperature 0, of all, of none. `ttl_s` None is as the
+    settings say. A request can opt in or out by itself, but not against “never”."""
+
+    mode: CacheMode = "auto"
+    ttl_s: int | None = None
+
+
+USUAL_CACHE = CacheRule()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: a virtual key and its team. `allowed_aliases` empty means all; times are aware UTC."""
+    """Who calls: a virtual key and its team. `allowed_aliases` empty means all; times are aware UTC.
+
+    Answers that were kept before `cache_purged_at` (seconds since the epoch) are not given again.
+    """
 
     key_id: int
     key_prefix: str
@@ -71,6 +90,7 @@ class Caller:
     team_active: bool
     key_limit: RateLimit | None = None
     team_limit: RateLimit | None = None
+    cache_purged_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +120,7 @@ class Policy:
     required: frozenset[Capability]
     max_cost_nano: int | None = None
     max_latency_ms: int | None = None
+    cache: CacheRule = USUAL_CACHE
 
 
 @dataclass(frozen=True, slots=True)

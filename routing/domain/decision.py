@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from providers.domain.types import NO_DEFAULTS, ChatRequest, Deployment, PromptDefaults
-from routing.domain.config import Alias, Caller, ConfigSnapshot, Persona, Policy
+from routing.domain.config import USUAL_CACHE, Alias, CacheRule, Caller, ConfigSnapshot, Persona, Policy
 from routing.domain.eligibility import Demand, demand_of, estimated_cost_nano, reason_to_skip
 
 AUTO = "auto"
@@ -49,6 +49,7 @@ class RoutePlan:
     policy: str
     how: str  # in words: what the name that the caller sent was taken for
     defaults: PromptDefaults
+    cache: CacheRule = USUAL_CACHE
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -90,6 +91,7 @@ def decide(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest) -> Ro
         policy=choice.policy.name if choice.policy else "",
         how=choice.how,
         defaults=defaults,
+        cache=choice.policy.cache if choice.policy else USUAL_CACHE,
     )
 
 

@@ -40,6 +40,7 @@ TASKS: dict[str, Any] = {
     "verify": tasks.verify_ledger,
     "thin": tasks.thin_checks,
     "expire": tasks.expire_answers,
+    "responses": tasks.expire_responses,
     "probe": provider_tasks.check_providers,
 }
 

@@ -109,7 +109,7 @@ async def test_another_wire_is_translated_while_it_streams(gateway: Gateway) -> 
         "prompt_tokens": 12,
         "completion_tokens": 5,
         "total_tokens": 17,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
     [record] = await records()

@@ -135,7 +135,7 @@ async def test_what_the_vendor_finds_wrong_with_the_request_is_final(
 
 
 async def test_the_attempts_of_an_answer_are_told_in_its_header(gateway: Gateway, openai_upstream: Upstream) -> None:
-    openai_upstream.play(status(429))
+    openai_upstream.play(status(413))
     for stream in (False, True):
         reply = await gateway.chat(model="auto", stream=stream)
         assert (reply.status, reply.headers["x-router-attempts"]) == (200, "2")
@@ -151,6 +151,37 @@ async def test_how_long_to_wait_is_passed_on_in_whole_seconds(
     openai_upstream.play(status(429, {"error": {"message": "slow down"}}, {"retry-after": sent}))
     reply = await gateway.chat(model="swift")
     assert (reply.status, reply.headers.get("retry-after")) == (429, told)
+
+
+async def test_a_vendor_that_wants_to_be_left_alone_for_long_is_not_asked_again(
+    gateway: Gateway, openai_upstream: Upstream
+) -> None:
+    openai_upstream.play(status(503, {"error": {"message": "busy"}}, {"retry-after": "30"}))
+    reply = await gateway.chat(model="swift")
+    assert (reply.status, reply.headers["retry-after"], len(openai_upstream.calls)) == (503, "30", 1)
+
+
+async def test_a_vendor_that_wants_a_moment_gets_it(gateway: Gateway, openai_upstream: Upstream) -> None:
+    openai_upstream.play(status(503, {"error": {"message": "busy"}}, {"retry-after": "0.5"}), openai_answer())
+    began = asyncio.get_running_loop().time()
+    assert (await gateway.chat(model="swift")).status == 200
+    assert asyncio.get_running_loop().time() - began > 0.5
+
+
+async def test_retries_end_when_they_are_more_than_a_share_of_the_requests(
+    gateway: Gateway, openai_upstream: Upstream
+) -> None:
+    """Ten are free; fifteen requests earn one and a half."""
+    await changed(gateway, lambda: _force("closed"))
+    openai_upstream.play(BUSY)
+    await asyncio.gather(*(gateway.chat(model="swift") for _ in range(15)))
+    assert len(openai_upstream.calls) in {25, 26}
+
+
+def _force(override: str) -> None:
+    row = Deployment.objects.get(provider__name="alpha")
+    row.breaker = override
+    row.save()
 
 
 async def test_the_vendor_sees_the_request_id_that_the_caller_got(gateway: Gateway, openai_upstream: Upstream) -> None:
@@ -207,6 +238,139 @@ async def test_what_is_left_of_the_deadline_is_all_that_a_fallback_gets(
     started = asyncio.get_running_loop().time()
     assert await asked(gateway, model="auto") == [("alpha/swift-1", "timeout"), ("beta/sage-1", "timeout")]
     assert asyncio.get_running_loop().time() - started < 1.2
+
+
+@pytest.mark.usefixtures("half_a_second")
+async def test_a_vendor_that_says_nothing_leaves_half_of_the_time_to_the_next(
+    gateway: Gateway, openai_upstream: Upstream
+) -> None:
+    openai_upstream.play(hang())
+    reply = await gateway.chat(model="auto")
+    assert (reply.status, reply.text, reply.headers["x-router-attempts"]) == (200, "Bonjour", "2")
+    [record] = await records()
+    assert 200 < record.attempts[0]["latency_ms"] < 400
+    assert "in the time that others leave it" in record.attempts[0]["message"]
+
+
+# --- who has failed too often -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tried_again_soon(settings: Settings) -> None:
+    settings.CIRCUIT_BREAKER_TIMEOUT = 0.4
+
+
+async def broken(gateway: Gateway, upstream: Upstream) -> None:
+    """Have the breaker of alpha open, by five failures: three requests, of which two are tried twice."""
+    upstream.play(BUSY)
+    for _ in range(3):
+        await gateway.chat(model="swift")
+    assert len(upstream.calls) == 5
+    upstream.calls.clear()
+
+
+async def test_after_five_failures_in_a_row_nobody_asks_for_a_while(
+    gateway: Gateway, openai_upstream: Upstream
+) -> None:
+    await broken(gateway, openai_upstream)
+    for stream in (False, True):
+        reply = await gateway.chat(model="swift", stream=stream)
+        assert (reply.status, reply.error["code"]) == (503, "circuit_open")
+        assert 50 <= int(reply.headers["retry-after"]) <= 60
+        assert (
+            "alpha/swift-1 is out of service: its circuit breaker is open after 5 failures in a row (overloaded)"
+            in (reply.error["message"])
+        )
+    assert openai_upstream.calls == []
+    record = (await records(5))[-1]
+    assert (record.state, record.cost_nano, record.error_code, record.attempts) == ("released", 0, "circuit_open", [])
+
+
+async def test_the_next_one_serves_at_once_and_the_record_says_why(gateway: Gateway, openai_upstream: Upstream) -> None:
+    await broken(gateway, openai_upstream)
+    reply = await gateway.chat(model="auto")
+    assert (reply.text, reply.headers["x-router-attempts"]) == ("Bonjour", "1")
+    decision = (await records(4))[-1].decision
+    assert [(one["deployment"], one["verdict"]) for one in decision["candidates"]] == [
+        ("alpha/swift-1", "skipped"),
+        ("beta/sage-1", "fallback"),
+    ]
+    assert decision["candidates"][0]["reason"].startswith("its circuit breaker is open after 5 failures")
+
+
+@pytest.mark.usefixtures("tried_again_soon")
+async def test_one_request_tries_it_again_and_an_answer_closes_it(gateway: Gateway, openai_upstream: Upstream) -> None:
+    await broken(gateway, openai_upstream)
+    await asyncio.sleep(0.4)
+    openai_upstream.play(_slow_answer)
+    replies = await asyncio.gather(*(gateway.chat(model="swift") for _ in range(8)))
+    assert sorted(reply.status for reply in replies) == [200, *[503] * 7]
+    assert {reply.headers["retry-after"] for reply in replies if reply.status == 503} == {"1"}
+    assert len(openai_upstream.calls) == 1
+    assert (await gateway.chat(model="swift")).status == 200
+
+
+async def _slow_answer(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    await asyncio.sleep(0.3)
+    return await openai_answer()(request, body)
+
+
+@pytest.mark.usefixtures("tried_again_soon")
+async def test_a_caller_who_leaves_while_it_tries_lets_another_try(gateway: Gateway, openai_upstream: Upstream) -> None:
+    await broken(gateway, openai_upstream)
+    await asyncio.sleep(0.4)
+    openai_upstream.play(hang())
+    leaving = asyncio.create_task(gateway.chat(model="swift"))
+    await asyncio.sleep(0.2)
+    leaving.cancel()
+    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), timeout=2)
+    openai_upstream.play(openai_answer())
+    assert (await gateway.chat(model="swift")).status == 200
+
+
+async def test_failures_that_are_the_callers_open_nothing(gateway: Gateway, openai_upstream: Upstream) -> None:
+    openai_upstream.play(status(400, {"error": {"message": "bad schema", "type": "invalid_request_error"}}))
+    for _ in range(8):
+        assert (await gateway.chat(model="swift")).error["code"] == "upstream_rejected"
+
+
+async def test_the_last_one_is_still_asked_when_only_a_share_of_its_requests_failed(
+    gateway: Gateway, openai_upstream: Upstream, anthropic_upstream: Upstream
+) -> None:
+    openai_upstream.play(*[openai_answer(), status(500)] * 10)
+    for _ in range(20):
+        await gateway.chat(model="auto")
+    openai_upstream.play(openai_answer("Still here"))
+    openai_upstream.calls.clear()
+    assert (await gateway.chat(model="auto")).text == "Bonjour", "it is avoided"
+    assert openai_upstream.calls == []
+    assert (await gateway.chat(model="swift")).text == "Still here", "but it is better than nobody"
+    anthropic_upstream.play(status(404, {"error": {"message": "no such model"}}))
+    reply = await gateway.chat(model="auto")
+    assert (reply.text, reply.headers["x-router-attempts"]) == ("Still here", "2")
+    decision = (await records(23))[-1].decision
+    assert [one["verdict"] for one in decision["candidates"]] == ["chosen", "fallback"]
+
+
+async def test_an_operator_forces_it_open_and_closed(gateway: Gateway, openai_upstream: Upstream) -> None:
+    await changed(gateway, lambda: _force("open"))
+    reply = await gateway.chat(model="swift")
+    assert (reply.error["code"], "retry-after" in reply.headers) == ("circuit_open", False)
+    assert "an operator holds its circuit breaker open" in reply.error["message"]
+    assert (await gateway.chat(model="auto")).text == "Bonjour"
+    await changed(gateway, lambda: _force("closed"))
+    openai_upstream.play(BUSY)
+    for _ in range(4):
+        assert (await gateway.chat(model="swift")).error["code"] == "upstream_overloaded"
+    assert len(openai_upstream.calls) == 8
+
+
+async def test_a_failure_is_told_rather_than_who_was_not_asked(
+    gateway: Gateway, openai_upstream: Upstream, anthropic_upstream: Upstream
+) -> None:
+    await broken(gateway, openai_upstream)
+    anthropic_upstream.play(status(404, {"error": {"message": "no such model"}}))
+    assert (await gateway.chat(model="auto")).error["code"] == "upstream_model_not_found"
 
 
 # --- whose key ----------------------------------------------------------------------------------------------------

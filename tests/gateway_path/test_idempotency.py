@@ -12,8 +12,9 @@ from uuid import UUID
 import pytest
 
 from analytics.domain.idempotency import AnswerState, Claim, KeptAnswer, Standing, StoreAwayError, claim_of
+from routerplatform.gateway.blocking_store import THREADS
 from routerplatform.gateway.errors import IdempotencyInProgress, IdempotencyKeyReused, IdempotencyUnavailable
-from routerplatform.gateway.idempotency import MAX_UNSAVED, THREADS, Idempotency
+from routerplatform.gateway.idempotency import MAX_UNSAVED, Idempotency
 
 LEASE = timedelta(seconds=0.3)
 ANSWER = KeptAnswer(200, [], b"Hello")

@@ -206,7 +206,7 @@ async def test_of_50_streams_at_once_no_more_run_than_may(gateway: Gateway, open
 
 async def test_a_slot_comes_back_however_an_answer_ends(gateway: Gateway, openai_upstream: Upstream) -> None:
     await limited(gateway, VirtualKey, max_parallel_requests=1)
-    await _swift_set(gateway, max_parallel_requests=1)
+    await _swift_set(gateway, max_parallel_requests=1, breaker="closed")
     for stream in (False, True):
         for how, play in ODD_ENDINGS.items():
             openai_upstream.play(play)

@@ -377,3 +377,23 @@ def test_loading_leaves_a_trail_that_names_no_person() -> None:
     [line] = CatalogueModel.history.all()
     assert (line.history_user, line.history_change_reason) == (None, "catalogue_load")
     assert get_user_model().objects.count() == 0
+
+
+def test_models_for_embeddings_do_nothing_else_and_have_no_window_for_a_whole_request() -> None:
+    found = [model for model in read_catalogue().entries.values() if Capability.EMBEDDINGS in model.capabilities]
+    assert {model.kind for model in found} == {"openai", "gemini", "cohere"}
+    for model in found:
+        assert model.capabilities == (Capability.EMBEDDINGS,)
+        assert (model.context_window, model.max_output_tokens) == (None, None)
+        assert listed_prices(PROVIDER_KINDS[model.kind].prices_id, model.name)
+
+
+def test_whatever_reads_pdfs_says_so_and_nothing_does_that_cannot_see() -> None:
+    models = read_catalogue().entries
+    for name in ("gpt-4o", "gpt-6-luna", "claude-haiku-4-5", "gemini-3.8-flash"):
+        assert Capability.DOCUMENTS in models[name].capabilities
+    assert all(
+        Capability.VISION in model.capabilities
+        for model in models.values()
+        if Capability.DOCUMENTS in model.capabilities
+    )

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from providers.demo import __main__ as command
 from providers.demo import anthropic_wire, openai_wire
 from providers.demo.answers import words_of
-from providers.demo.exchange import MODELS, Piece, Refusal, Reply, Usage, bad_field
+from providers.demo.exchange import LISTED, MODELS, Piece, Refusal, Reply, Usage, bad_field
 from providers.demo.playback import Bills
 from providers.demo.texts import ANSWERS, SNIPPETS, Comparison, comparison_for, fact_for, named_language, vendor_error
 from tests.providers.demo_client import HEADERS, Demo, demo_server
@@ -144,16 +144,16 @@ def test_an_error_keeps_its_own_words_and_place() -> None:
     }
 
 
-@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini", "cohere"])
 def test_every_error_status_and_code_has_the_vendors_words(vendor: str) -> None:
     assert all(vendor_error(vendor, status, None).message for status in range(400, 600))
     assert vendor_error(vendor, 500, "insufficient_quota") == vendor_error(vendor, 429, "insufficient_quota")
     assert vendor_error(vendor, 418, "made_up") == vendor_error(vendor, 400, None)
 
 
-def test_each_model_is_listed_by_exactly_one_wire() -> None:
+def test_each_model_is_listed_by_openai_or_by_anthropic() -> None:
     listed = [row["id"] for wire in (openai_wire, anthropic_wire) for row in wire.MODEL_LIST["data"]]
-    assert sorted(listed) == sorted(MODELS)
+    assert sorted(listed) == sorted(model.id for model in LISTED)
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -222,6 +222,7 @@ def test_a_bill_is_open_inside_the_block_and_cancelled_when_it_breaks() -> None:
     assert bills.rows("r")[0].state == "cancelled"
     assert (bills.stats()["open_streams"], bills.stats()["open_requests"], bills.stats()["billed"]) == (0, 0, 1)
     assert bills.rows("another") == []
+    assert bills.rows("another", "r") == bills.rows()
 
 
 # --- what it knows --------------------------------------------------------------------------------------------

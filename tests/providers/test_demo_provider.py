@@ -1,4 +1,4 @@
-"""The demo provider over real HTTP: both wires, the vendors' own SDKs, keys, errors, the bills."""
+"""The demo provider over real HTTP: chat completions and messages, the vendors' own SDKs, time, the bills."""
 
 import asyncio
 import json
@@ -105,7 +105,7 @@ async def test_the_openai_sdk_reads_a_stream(openai_client: openai.AsyncOpenAI) 
 
 async def test_the_openai_sdk_lists_and_gets_models(openai_client: openai.AsyncOpenAI) -> None:
     listed = [model.id async for model in openai_client.models.list()]
-    assert listed == ["demo-swift", "demo-balanced", "demo-deep"]
+    assert listed == ["demo-swift", "demo-balanced", "demo-deep", "demo-embed"]
     assert (await openai_client.models.retrieve("demo-deep")).owned_by == "router-platform-demo"
     with pytest.raises(openai.NotFoundError):
         await openai_client.models.retrieve("demo-sage")

@@ -53,14 +53,14 @@ async def test_either_header_opens_either_wire(demo: Demo) -> None:
         assert response.status == 200
 
 
-async def test_a_model_of_the_other_wire_or_of_none_is_the_sdks_not_found(demo: Demo) -> None:
+async def test_an_unknown_model_and_one_for_embeddings_are_the_sdks_not_found(demo: Demo) -> None:
     async with openai.AsyncOpenAI(base_url=f"{demo.url}/v1", api_key="any-key", max_retries=0) as client:
         with pytest.raises(openai.NotFoundError) as error:
             await client.chat.completions.create(model="gpt-none", messages=[{"role": "user", "content": "hi"}])
     assert error.value.code == "model_not_found"
     async with anthropic.AsyncAnthropic(base_url=demo.url, api_key="any-key", max_retries=0) as other:
-        with pytest.raises(anthropic.NotFoundError, match="model: demo-swift"):
-            await other.messages.create(model="demo-swift", max_tokens=5, messages=[{"role": "user", "content": "hi"}])
+        with pytest.raises(anthropic.NotFoundError, match="model: demo-embed"):
+            await other.messages.create(model="demo-embed", max_tokens=5, messages=[{"role": "user", "content": "hi"}])
 
 
 USER = [{"role": "user", "content": "hi"}]
@@ -145,9 +145,9 @@ async def test_messages_need_the_version_header(demo: Demo) -> None:
 
 
 async def test_unknown_paths_and_methods_keep_the_wires_shape(demo: Demo) -> None:
-    status, body = await demo.get("/v1/embeddings")
+    status, body = await demo.get("/v1/files")
     assert (status, body["error"]["type"]) == (404, "invalid_request_error")
-    status, body = await demo.get("/v1/embeddings", **ANTHROPIC_HEADERS)
+    status, body = await demo.get("/v1/files", **ANTHROPIC_HEADERS)
     assert (status, body["error"]["type"]) == (404, "not_found_error")
     status, body = await demo.get("/v1/chat/completions")
     assert (status, body["error"]["message"]) == (405, "Not allowed: GET on /v1/chat/completions.")

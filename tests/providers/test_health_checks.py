@@ -99,7 +99,7 @@ def test_the_anthropic_wire_is_asked_in_its_own_way(vendor: Vendor) -> None:
 
     assert check(provider).health == "healthy"
     [(path, headers)] = vendor.asked
-    assert (path, headers["x-api-key"]) == ("/v1/models", SECRET)
+    assert (path, headers["x-api-key"]) == ("/v1/models?limit=1000", SECRET)
     assert headers["anthropic-version"]
 
 

@@ -1,13 +1,36 @@
 """What vendors count above the bytes of a request: a bound that no trick of the caller gets below."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
-from providers.domain.conversation import Conversation, ImagePart, Message, ResponseFormat, Role, TextPart, Tool
-from providers.domain.estimate import IMAGE, NAMED_TOOL, TEMPLATE, TOOLS, WANTED_FORMAT, WHOLE_WINDOW
+from providers.domain.conversation import (
+    Conversation,
+    DocumentPart,
+    EmbeddingBatch,
+    ImagePart,
+    Message,
+    ReasoningPart,
+    ResponseFormat,
+    Role,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolResultPart,
+)
+from providers.domain.estimate import (
+    EMBEDDED_TEXT,
+    IMAGE,
+    NAMED_TOOL,
+    TEMPLATE,
+    TOOLS,
+    WANTED_FORMAT,
+    WHOLE_WINDOW,
+    unpriced_extra,
+)
 from providers.domain.estimate import hidden_input_tokens as hidden
 from providers.domain.types import ChatRequest, Wire
 
@@ -120,6 +143,96 @@ def test_a_request_of_no_wire_is_bounded_by_its_conversation() -> None:
     )
     assert hidden(request_of(asked, wire=None)) == TEMPLATE + 2 * IMAGE + TOOLS + WANTED_FORMAT
     assert hidden(request_of(Conversation((Message(Role.USER, (TextPart("hi"),)),)), wire=None)) == TEMPLATE
+
+
+@pytest.mark.parametrize(
+    ("parts", "tokens"),
+    [
+        ((DocumentPart(media_type="application/pdf", data="AA"),), WHOLE_WINDOW),
+        ((ToolResultPart("a", "see", media=(ImagePart(url="x"), ImagePart(url="y"))),), 2 * IMAGE),
+        ((ToolResultPart("a", "see", media=(DocumentPart(url="x"),)),), WHOLE_WINDOW),
+        ((ReasoningPart("Hm.", "s"), ToolCallPart("a", "f", "{}"), ToolResultPart("a", "ok")), 0),
+    ],
+)
+def test_every_part_of_a_conversation_has_its_bound(parts: Any, tokens: int) -> None:
+    assert hidden(request_of(Conversation((Message(Role.USER, parts),)), wire=None)) == TEMPLATE + tokens
+
+
+# --- responses, completions, embeddings ---------------------------------------------------------------------------
+
+
+def of_wire(wire: Wire, **fields: Any) -> int:
+    return hidden(request_from(json.dumps(fields).encode(), wire))
+
+
+CALLED = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
+SHOWN = {"type": "input_image", "image_url": "https://example.com/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ({"input": "Hi", "instructions": "Be brief."}, 0),
+        ({"input": None, "prompt": None, "previous_response_id": None, "conversation": None}, 0),
+        ({"input": [{"role": "user", "content": "Hi"}]}, 0),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}, SHOWN]}]}, IMAGE),
+        ({"input": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]},
+                    CALLED, {"type": "function_call_output", "call_id": "a", "output": "ok"}]}, 0),
+        ({"input": [{"type": "function_call_output", "call_id": "a", "output": [SHOWN, SHOWN]}]}, 2 * IMAGE),
+        ({"input": [{"type": "reasoning", "summary": [], "encrypted_content": "x"}]}, 0),
+        ({"input": "Hi", "tools": [{"type": "function", "name": "f"}]}, TOOLS),
+        ({"input": "Hi", "text": {"format": {"type": "json_schema", "schema": {}}}}, WANTED_FORMAT),
+        ({"input": "Hi", "text": {"verbosity": "low"}}, 0),
+    ],
+)  # fmt: skip
+def test_what_stands_in_a_responses_request_has_its_bound(fields: dict[str, Any], tokens: int) -> None:
+    assert of_wire(Wire.OPENAI_RESPONSES, **fields) == TEMPLATE + tokens
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input": "Hi", "previous_response_id": "resp_1"},
+        {"input": "Hi", "conversation": "conv_1"},
+        {"input": "Hi", "conversation": {"id": "conv_1"}},
+        {"input": "Hi", "prompt": {"id": "pmpt_1", "version": "2"}},
+        {"input": "Hi", "tools": [{"type": "web_search"}]},
+        {"input": "Hi", "tools": [{"type": "mcp", "server_url": "https://example.com"}]},
+        {"input": [{"type": "item_reference", "id": "msg_1"}]},
+        {"input": [{"type": "web_search_call", "id": "ws_1"}]},
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+        {"input": [{"type": "function_call_output", "output": [{"type": "input_file", "file_id": "f"}]}]},
+        {"input": {"role": "user"}},
+        {"input": ["Hi"]},
+        {"input": "Hi", "text": "short"},
+    ],
+)
+def test_what_only_the_vendor_knows_of_a_response_may_fill_a_whole_window(fields: dict[str, Any]) -> None:
+    assert of_wire(Wire.OPENAI_RESPONSES, **fields) >= WHOLE_WINDOW
+
+
+def test_tools_that_run_at_the_vendor_cost_more_than_tokens() -> None:
+    body = json.dumps({"input": "Hi", "tools": [{"type": "web_search"}]}).encode()
+    assert unpriced_extra(request_from(body, Wire.OPENAI_RESPONSES)) == "the tool “web_search”"
+
+
+@pytest.mark.parametrize("prompt", ["Once", ["a", "b"], [1, 2], [[1], [2]]])
+def test_a_text_to_continue_hides_a_template_at_most(prompt: Any) -> None:
+    assert of_wire(Wire.OPENAI_COMPLETIONS, prompt=prompt) == TEMPLATE
+
+
+def test_a_prompt_of_vectors_may_be_of_any_length() -> None:
+    assert of_wire(Wire.OPENAI_COMPLETIONS, prompt_embeds="AAAA") == WHOLE_WINDOW
+
+
+@pytest.mark.parametrize(("given", "texts"), [("a", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1, 2], [3]], 2), ([], 1)])
+def test_each_text_to_embed_has_marks_around_it(given: Any, texts: int) -> None:
+    assert of_wire(Wire.OPENAI_EMBEDDINGS, input=given) == TEMPLATE + texts * EMBEDDED_TEXT
+
+
+def test_texts_to_embed_of_no_wire_are_bounded_too() -> None:
+    batch = EmbeddingBatch(("a", "b"))
+    assert hidden(replace(request_of(wire=None), embeddings=lambda: batch)) == TEMPLATE + 2 * EMBEDDED_TEXT
 
 
 def test_the_bound_of_an_image_is_above_every_vendors_rule() -> None:

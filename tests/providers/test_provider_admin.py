@@ -144,3 +144,20 @@ def test_history_is_read_and_not_gone_back_to(admin_client: Client) -> None:
     assert admin_client.post(url, {"label": "Before"}).status_code == 403
     provider.refresh_from_db()
     assert provider.label == "After"
+
+
+@pytest.mark.parametrize(("kind", "example"), [("azure-openai", "openai.azure.com/openai/v1"), ("tgi", ":8080/v1")])
+def test_a_kind_without_an_address_of_its_own_shows_what_one_looks_like(
+    admin_client: Client, kind: str, example: str
+) -> None:
+    answer = submit(admin_client, change_url(ProviderFactory()), kind=kind, base_url="")
+    assert example in errors_of(answer)
+    assert example in answer.content.decode()  # and the field says it before anything is wrong
+
+
+def test_a_server_of_this_machine_at_its_usual_port_has_to_be_allowed(admin_client: Client) -> None:
+    provider = ProviderFactory(allowed_networks="")
+    answer = submit(admin_client, change_url(provider), kind="ollama", base_url="")
+    assert "http://127.0.0.1:11434/api is not a public address" in errors_of(answer)
+    answer = submit(admin_client, change_url(provider), kind="ollama", base_url="", allowed_networks="127.0.0.1/32")
+    assert answer.status_code == 302, errors_of(answer)

@@ -16,13 +16,20 @@ import msgspec
 from msgspec import Struct
 
 from analytics.domain.usage import UsageEntry
-from providers.domain.answer import Finished, Frame, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStart
-from routerplatform.doors.formats.openai_chat import NO_ARGUMENTS
+from providers.domain.answer import (
+    Finished,
+    Frame,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+)
+from routerplatform.doors.formats.ascii_json import encode as encode
+from routerplatform.doors.formats.openai_writing import NO_ARGUMENTS
 from routerplatform.gateway.errors import GatewayError
 from routerplatform.gateway.steps import Closed, Opened
 from routing.domain.decision import explanation
-
-encode = msgspec.json.Encoder().encode
 
 
 class FrameOut(Struct, kw_only=True, omit_defaults=True, tag_field="type", tag=str.lower):
@@ -123,7 +130,7 @@ class NativeWriter:
         text: list[str] = []
         for event in (event for frame in frames for event in frame.events):
             match event:
-                case TextDelta(piece):
+                case TextDelta(piece) | RefusalDelta(piece):
                     text.append(piece)
                 case ReasoningDelta(piece):
                     yield Delta(reasoning=piece)

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import http.client
 import os
+import shutil
 import socket
 import sys
 import time
@@ -122,7 +123,8 @@ def own_valkey(stack: contextlib.ExitStack, console: Console) -> str:
 
 
 def prepare(console: Console, demo_port: int | None) -> Access:
-    """Bring the database up to date, with catalogue and demo data; skips what is done."""
+    """Bring the database up to date, with catalogue and demo data; skips what is done. Metrics begin anew."""
+    shutil.rmtree(settings.METRICS_DIR, ignore_errors=True)
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         console.line("", "Preparing the database ...")

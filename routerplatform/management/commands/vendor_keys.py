@@ -11,8 +11,8 @@ from routerplatform.vendor_keys import vendor_providers_ensure
 
 class Command(BaseCommand):
     help = (
-        "Set up OpenAI, Anthropic, Groq, Google Gemini and Cohere if OPENAI_API_KEY, ANTHROPIC_API_KEY, GROQ_API_KEY, "
-        "GEMINI_API_KEY or COHERE_API_KEY is set, and take over a changed key. Run catalogue_load first."
+        "Set up the vendors whose keys are in the environment (OPENAI_API_KEY, ANTHROPIC_API_KEY and so on, see "
+        "docs/settings.md), and take over a changed key. Run catalogue_load first."
     )
 
     def handle(self, *_: Any, **options: Any) -> None:

@@ -7,6 +7,8 @@ from providers.domain.answer import (
     Finished,
     FinishReason,
     ReasoningDelta,
+    ReasoningProof,
+    RefusalDelta,
     Started,
     StreamEvent,
     TextDelta,
@@ -124,6 +126,7 @@ def test_thinking_text_and_parallel_tools_are_told_apart() -> None:
         message_delta("tool_use", output_tokens=89, output_tokens_details={"thinking_tokens": 40}),
     ) == [
         ReasoningDelta("hm"),
+        ReasoningProof(signature="EqQB", vendor="anthropic"),
         TextDelta("Let me look."),
         ToolCallStart(0, "toolu_a", "f"),
         ToolCallDelta(0, '{"x"'),
@@ -132,6 +135,58 @@ def test_thinking_text_and_parallel_tools_are_told_apart() -> None:
         Finished(FinishReason.TOOL_CALLS),
         UsageReported(Usage(25, 3, 7, 89, 40)),
     ]
+
+
+def test_thought_that_is_hidden_or_not_shown_is_still_proven() -> None:
+    assert stream_events(
+        block(0, type="redacted_thinking", data="Qm9v"),
+        block_stop(0),
+        block(1, type="thinking", thinking="", signature=""),
+        delta(1, "signature_delta", signature="EqQB"),
+        block_stop(1),
+        message_delta("end_turn"),
+    )[:2] == [
+        ReasoningProof(encrypted="Qm9v", vendor="anthropic"),
+        ReasoningProof(signature="EqQB", vendor="anthropic"),
+    ]
+
+
+def test_the_stop_sequence_that_was_met_is_told_streamed_and_whole() -> None:
+    met = Finished(FinishReason.STOP, "END")
+    ending = message_delta(None)
+    ending["delta"] = {"stop_reason": "stop_sequence", "stop_sequence": "END"}
+    assert met in stream_events(ending)
+    whole = {"id": "m", "content": [], "stop_reason": "stop_sequence", "stop_sequence": "END"}
+    assert met in CODEC.read_answer(msgspec.json.encode(whole)).events
+
+
+def test_a_refusal_says_why_streamed_and_whole() -> None:
+    told = {"type": "refusal", "category": "bio", "explanation": "Not this."}
+    ending = message_delta(None)
+    ending["delta"] = {"stop_reason": "refusal", "stop_details": told}
+    expected = [RefusalDelta("Not this."), Finished(FinishReason.CONTENT_FILTER)]
+    assert stream_events(ending)[:2] == expected
+    whole = {"id": "m", "content": [], "stop_reason": "refusal", "stop_details": told}
+    assert list(CODEC.read_answer(msgspec.json.encode(whole)).events[1:]) == expected
+
+
+@pytest.mark.parametrize("details", [None, {"type": "refusal", "category": None, "explanation": None}])
+def test_a_refusal_without_words_is_only_a_finish(details: object) -> None:
+    ending = message_delta(None)
+    ending["delta"] = {"stop_reason": "refusal", "stop_details": details}
+    assert stream_events(ending)[0] == Finished(FinishReason.CONTENT_FILTER)
+
+
+def test_half_a_character_does_not_spoil_a_message_streamed_or_whole() -> None:
+    halves = b"".join(
+        b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}\n\n' % text
+        for text in (rb"so \ud83d", rb"\ude42!")
+    )
+    texts = [TextDelta("so "), TextDelta("🙂!")]
+    stream = named_sse(START) + halves + named_sse(message_delta("end_turn"), STOP)
+    assert events_of(read_all(Wire.ANTHROPIC, stream))[2:4] == texts
+    body = rb'{"id":"m","content":[{"type":"text","text":"so \ud83d"}],"stop_reason":"end_turn"}'
+    assert CODEC.read_answer(body).events[1] == TextDelta("so ")
 
 
 def test_arguments_that_come_whole_with_the_call_are_kept() -> None:
@@ -287,10 +342,12 @@ def test_a_whole_message_has_the_events_of_its_stream() -> None:
     assert list(frame.events) == [
         Started("msg_1"),
         ReasoningDelta("hm"),
+        ReasoningProof(signature="EqQB", vendor="anthropic"),
         TextDelta("Let me look."),
         ToolCallStart(0, "a", "f"),
         ToolCallDelta(0, '{"x":[1,{"y":null}]}'),
         ToolCallStart(1, "b", "g"),
+        ReasoningProof(encrypted="x", vendor="anthropic"),
         Finished(FinishReason.TOOL_CALLS),
         UsageReported(Usage(9, 2, 0, 4, 3)),
     ]

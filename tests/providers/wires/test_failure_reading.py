@@ -106,6 +106,8 @@ def test_the_vendors_request_id_is_kept(name: str) -> None:
         "gsk_{}",
         "xai-{}",
         "AIza{}",
+        "AQ.{}",
+        "fw_{}",
         'x-api-key: "{}"',
         "api_key={}",
         "token {}{}",

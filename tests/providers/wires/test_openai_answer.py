@@ -129,12 +129,6 @@ def test_reasoning_comes_by_either_name(field: str) -> None:
     ]
 
 
-def test_a_refusal_and_mistrals_content_parts_are_text() -> None:
-    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "x"}]}, {"type": "text", "text": "yes"}]
-    events = stream_events(chunk({"refusal": "no"}), chunk({"content": parts}, "content_filter"))
-    assert events == [Started("c1"), TextDelta("no"), TextDelta("yes"), Finished(FinishReason.CONTENT_FILTER)]
-
-
 @pytest.mark.parametrize(
     ("deltas", "calls"),
     [

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from providers.domain.errors import FailureKind, ProviderError
 from providers.domain.types import Wire
 from providers.wires import WIRES
-from providers.wires.sse import EVENT_STREAM, FRAME_LIMIT, SseFrame, SseSplitter
+from providers.wires.sse import EVENT_STREAM, SseFrame, SseSplitter
+from providers.wires.stream_reader import FRAME_LIMIT
 from tests.providers.wires.builders import read_all, reader, sse
 
 

@@ -18,11 +18,20 @@ ODD: list[Any] = [None, True, -1, 1.5, 1e308, 2**63, "x", "", [], {}, [None], [[
 
 USAGE = {"prompt_tokens": 9, "total_tokens": 9, "prompt_tokens_details": {"cached_tokens": 1}}
 TOOL_CALL = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
+DETAIL = {"type": "reasoning.text", "text": "x", "signature": "s", "format": "f", "id": "i", "index": 0}
+PART = {"type": "thinking", "thinking": [{"type": "text", "text": "x"}]}
 GOOD: dict[Wire, list[dict[str, Any]]] = {
     Wire.OPENAI: [
         openai.chunk({"content": "x", "reasoning": "y"}, "stop", usage=USAGE, x_groq={"usage": USAGE}),
         openai.chunk(openai.call(0, "a", "f", "{}")),
         {"id": "c", "choices": [{"message": {"content": "x", "tool_calls": [TOOL_CALL]}, "finish_reason": "stop"}]},
+        openai.chunk({"refusal": "x", "reasoning_details": [DETAIL], "content": [PART]}),
+        {"error": {"message": "x", "type": "y", "code": 1}},
+    ],
+    Wire.OPENAI_COMPLETIONS: [
+        {"id": "c", "choices": [{"text": "x", "index": 0, "finish_reason": "stop"}], "usage": USAGE, "x_groq": {}},
+        {"id": "c", "choices": [{"text": "x", "index": 1, "logprobs": {"tokens": ["x"]}}], "usage": None, "model": "m"},
+        {"id": "c", "choices": [{"text": "x"}, {"text": "y", "index": 1, "finish_reason": "stop"}], "usage": USAGE},
         {"error": {"message": "x", "type": "y", "code": 1}},
     ],
     Wire.ANTHROPIC: [

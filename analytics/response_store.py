@@ -1,0 +1,80 @@
+"""Kept responses in SQL: one row each, found by team and id."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, IntegrityError, connection
+
+from analytics.domain.idempotency import StoreAwayError
+from analytics.domain.responses import KeptConversation, KeptResponse
+from analytics.models import StoredResponse
+from providers.fields import seal_bytes, unseal_bytes
+
+FAST: Final = 1  # of zlib: conversations repeat themselves, so they shrink well in little time
+
+
+class SqlResponseStore:
+    """A `ResponseStore` on the calling thread's connection. Every method raises StoreAwayError."""
+
+    def keep(self, response: KeptResponse, *, now: datetime, until: datetime) -> bool:
+        """One statement. False when it is there already, or its team is not there any more."""
+        row = StoredResponse(
+            team_id=response.team_id,
+            response_id=response.response_id,
+            deployment=response.deployment,
+            sealed=_sealed(response.conversation) if response.conversation else "",
+            created_at=now,
+            expires_at=until,
+        )
+        with _asked():
+            try:
+                row.save(force_insert=True)
+            except IntegrityError:
+                return False
+            return True
+
+    def find(self, team_id: int, response_id: str, *, now: datetime) -> KeptResponse | None:
+        """None for what was never there, is over its time, or was sealed with a field key that is gone."""
+        with _asked():
+            row = StoredResponse.objects.filter(team=team_id, response_id=response_id, expires_at__gt=now).first()
+        if row is None:
+            return None
+        conversation = _opened(row.sealed) if row.sealed else None
+        if conversation is None and not row.deployment:
+            return None
+        return KeptResponse(team_id, response_id, row.deployment, conversation)
+
+    def forget(self, team_id: int, response_id: str) -> bool:
+        """Delete what is kept here; False if nothing was. What a vendor keeps stays known."""
+        with _asked():
+            return StoredResponse.objects.filter(team=team_id, response_id=response_id, deployment="").delete()[0] > 0
+
+    def close(self) -> None:
+        connection.close()
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    try:
+        yield
+    except Error as error:
+        connection.close()  # it may be dead; the next question opens a new one
+        raise StoreAwayError(str(error).partition("\n")[0]) from error
+    finally:
+        connection.queries_log.clear()  # DEBUG keeps every statement, conversations and all
+
+
+def _sealed(conversation: KeptConversation) -> str:
+    return seal_bytes(zlib.compress(msgspec.msgpack.encode(conversation), FAST))
+
+
+def _opened(sealed: str) -> KeptConversation | None:
+    try:
+        return msgspec.msgpack.decode(zlib.decompress(unseal_bytes(sealed)), type=KeptConversation)
+    except ImproperlyConfigured:
+        return None
