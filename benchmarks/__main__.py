@@ -23,11 +23,13 @@ PATH = "/v1/chat/completions"
 FLOOR = "same wire, bare forwarder"
 BARE = "same wire, without the ledger"
 BUDGETED = "same wire, two strict budgets"
+PAST_THE_DEAD = "past an open breaker"
 SHOTS = {
     FLOOR: (Shot(PATH, "same"), 32),
     BARE: (Shot(PATH, "same"), 32),
     "same wire": (Shot(PATH, "same"), 32),
     BUDGETED: (Shot(PATH, "same"), 32),
+    PAST_THE_DEAD: (Shot(PATH, "past-the-dead"), 32),
     "same wire, 128 connections": (Shot(PATH, "same"), 128),
     "translated wire": (Shot(PATH, "other"), 32),
     "stream of 30, burst": (Shot(PATH, "same", stream=True), 32),

@@ -35,6 +35,7 @@ def install(vendor_port: int) -> tuple[str, str]:
         Price.objects.create(model=model, source=PriceSource.OVERRIDE, input_usd=Decimal(1), output_usd=Decimal(2))
         deployment = Deployment.objects.create(provider=provider, model=model, upstream_model="bench")
         AliasTarget.objects.create(alias=ModelAlias.objects.create(name=alias), deployment=deployment)
+    _outage()
     free, limited = (
         key_issue(team=Team.objects.create(name=name, slug=name), name=name, by=None, scopes=[Scope.CHAT, Scope.MODELS])
         for name in ("bench", "limited")
@@ -43,6 +44,20 @@ def install(vendor_port: int) -> tuple[str, str]:
         Budget.objects.create(max_budget=Decimal(1_000_000), **subject)
     config_revision_bump()
     return free.secret, limited.secret
+
+
+def _outage() -> None:
+    """A third model: first at a provider where nobody listens, then where `same` is."""
+    alive = Deployment.objects.select_related("model").get(provider__name="bench-same")
+    gone = Provider.objects.create(
+        name="bench-gone", label="gone", kind="openai-compatible", base_url="http://127.0.0.1:9/v1",
+        allowed_networks="127.0.0.1/32",
+    )  # fmt: skip
+    provider_key_add(provider=gone, label="bench", secret="sk-bench-0000")  # noqa: S106
+    dead = Deployment.objects.create(provider=gone, model=alive.model, upstream_model="bench")
+    alias = ModelAlias.objects.create(name="past-the-dead")
+    for position, deployment in enumerate((dead, alive)):
+        AliasTarget.objects.create(alias=alias, deployment=deployment, position=position)
 
 
 if __name__ == "__main__":

@@ -92,12 +92,18 @@ class Transport:
 
     @asynccontextmanager
     async def post(
-        self, endpoint: Endpoint, credential: Credential | None, call: UpstreamRequest, *, timeout_s: float
+        self,
+        endpoint: Endpoint,
+        credential: Credential | None,
+        call: UpstreamRequest,
+        *,
+        timeout_s: float,
+        head_within_s: float | None = None,
     ) -> AsyncIterator[UpstreamReply]:
         """Send `call` and wait for the reply's head; on the way out, close the connection.
 
         A body that was read to its end returns its connection to the pool. `timeout_s` is for all of it, the body
-        too; the endpoint's own timeout is for each silence.
+        too, `head_within_s` until the reply begins; the endpoint's own timeout is for each silence.
 
         :raises ProviderError: CONNECT, TIMEOUT, SERVER_ERROR, MALFORMED, or AUTHENTICATION for an unusable key;
             `failure.dispatched` is False when nothing can have arrived.
@@ -105,14 +111,17 @@ class Transport:
         session, url = self._session(endpoint), self._url(endpoint, call.path)
         headers = {**self._authorization(endpoint, credential), **call.headers}
         data = call.body if len(call.body) < LARGE_BODY_BYTES else BytesIO(call.body)
+        patience = asyncio.timeout(head_within_s)
         try:
-            response = await session.post(
-                url, data=data, headers=headers, timeout=_limits(endpoint, timeout_s), allow_redirects=False
-            )
+            async with patience:
+                response = await session.post(
+                    url, data=data, headers=headers, timeout=_limits(endpoint, timeout_s), allow_redirects=False
+                )
         except NOT_DISPATCHED as error:
             raise _error(FailureKind.CONNECT, _connect_text(endpoint, error), dispatched=False) from error
         except TimeoutError as error:
-            raise _error(FailureKind.TIMEOUT, f"no answer from {endpoint.name} within its time") from error
+            given = "in the time that others leave it" if patience.expired() else "within its time"
+            raise _error(FailureKind.TIMEOUT, f"no answer from {endpoint.name} {given}") from error
         except aiohttp.ClientResponseError:  # it holds the request's headers, and so the key
             raise _error(FailureKind.MALFORMED, f"{endpoint.name} did not answer in HTTP") from None
         except (aiohttp.ClientError, OSError) as error:

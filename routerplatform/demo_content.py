@@ -54,6 +54,10 @@ DEMO_MODELS = (
         "demo-sage-mini", ANTHROPIC_DEMO, "Demo Sage Mini", "economy", "Quick, tidy answers",
         _TEXT, ("0.80", "4.00", "0.08", "1.00"), 700, 200_000,
     ),
+    DemoModel(
+        "demo-embed", OPENAI_DEMO, "Demo Embed", "economy", "Texts as vectors, for search",
+        (Capability.EMBEDDINGS,), ("0.02", "0", "0.02", "0.02"), 100, 8_192, 1,
+    ),
 )  # fmt: skip
 
 # alias -> (description, deployments in the order of trying)

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 
 from providers.domain.types import ChatRequest
@@ -56,12 +55,11 @@ ANTHROPIC_PATHS = ("/v1/messages", COUNT_TOKENS)
 
 async def compatible_door(runtime: Runtime, scope: Message, receive: Receive, send: Send) -> None:
     """Answer one request below /v1."""
-    exchange = Exchange(scope, receive, send, new_request_id(), time.perf_counter())
     path = scope["path"].rstrip("/")
+    error_body = FORMATS[path].error_body if path in FORMATS else openai_chat.error_body
+    exchange = Exchange(scope, receive, send, new_request_id(), time.perf_counter(), error_body=error_body)
     if path in ANTHROPIC_PATHS or (path not in FORMATS and exchange.header(ANTHROPIC_VERSION)):
         exchange = for_anthropic_client(exchange)
-    elif path in FORMATS:
-        exchange = replace(exchange, error_body=FORMATS[path].error_body)
     try:
         methods, answer = _address(path)
         if scope["method"] not in methods.split(", "):

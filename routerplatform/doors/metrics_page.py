@@ -1,6 +1,5 @@
 """GET /metrics on the gateway's own port: with the token that the settings name, or from this machine."""
 
-import asyncio
 import hmac
 import ipaddress
 
@@ -20,7 +19,7 @@ async def metrics_page(runtime: Runtime, exchange: Exchange) -> None:
         raise Forbidden(
             "Metrics are told to this machine only, or to who presents METRICS_TOKEN: “Authorization: Bearer …”."
         )
-    text = await asyncio.to_thread(runtime.metrics.text)
+    text = await runtime.metrics.scraped()
     headers = [(b"content-type", CONTENT_TYPE.encode()), (b"cache-control", b"no-store")]
     await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
     await exchange.send({"type": "http.response.body", "body": text})

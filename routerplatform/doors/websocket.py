@@ -29,7 +29,7 @@ from routerplatform.gateway.pipeline import Call, current_config, serve
 from routerplatform.gateway.runtime import Runtime
 from routerplatform.gateway.steps import Closed, Opened
 from routing.domain.config import Caller, Scope
-from routing.domain.decision import AUTO, visible_models
+from routing.domain.decision import AUTO, chats, visible_models
 
 SUBPROTOCOL = "router.chat"
 SIGN_IN_WITHIN_S = 10.0
@@ -125,7 +125,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         snapshot = current_config(self.runtime)
         personas = sorted(snapshot.personas.values(), key=lambda persona: persona.name)
         models = [{"id": AUTO, "description": "The policy decides"}]
-        models += [{"id": m.name, "description": m.description} for m in visible_models(snapshot, caller)]
+        models += [{"id": m.name, "description": m.description} for m in visible_models(snapshot, caller) if chats(m)]
         return Ready(
             personas=[{"slug": p.slug, "name": p.name, "description": p.description} for p in personas], models=models
         )

@@ -6,7 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -115,7 +115,7 @@ class Dispatcher:
             with trial:
                 tally.begin(candidate.deployment, candidate.alias, trial.credential, wire, call)
                 self._announce(admission, cover, tally)
-                within_s = (deadline - time.perf_counter()) / (2 if queue else 1)
+                within_s = (deadline - time.perf_counter()) / 2 if queue else None
                 try:
                     async with aclosing(self._attempt(call, admission, tally, deadline, within_s)) as answer:
                         async for frames in answer:
@@ -175,14 +175,17 @@ class Dispatcher:
         self._ledger.dispatched(msgspec.structs.replace(dispatch, charges=charges) if charges else dispatch)
 
     async def _attempt(
-        self, call: UpstreamRequest, admission: Admission, tally: Tally, deadline: float, within_s: float
+        self, call: UpstreamRequest, admission: Admission, tally: Tally, deadline: float, within_s: float | None
     ) -> AsyncGenerator[Frames, None]:
-        """One target's answer, or a ProviderError. It has to begin `within_s`."""
+        """One target's answer, or a ProviderError. It has to begin `within_s`, where others wait to be asked."""
         codec = WIRES[tally.wire]
         asked = time.perf_counter()
         try:
-            async with AsyncExitStack() as stack:
-                reply = await self._begun(stack, call, tally, deadline, within_s)
+            post = self._transport.post(
+                tally.target.endpoint, tally.credential, call, timeout_s=max(0.001, deadline - asked),
+                head_within_s=within_s,
+            )  # fmt: skip
+            async with post as reply:
                 tally.vendor_request_id = vendor_request_id(reply.headers)
                 if reply.status >= 300:
                     raise ProviderError(codec.read_failure(reply.status, reply.headers, await reply.read_error()))
@@ -197,20 +200,6 @@ class Dispatcher:
                         yield frames
         finally:  # while a stream flows, our work on one piece goes on beside the provider's on the next
             tally.waited_s += time.perf_counter() - asked
-
-    async def _begun(
-        self, stack: AsyncExitStack, call: UpstreamRequest, tally: Tally, deadline: float, within_s: float
-    ) -> UpstreamReply:
-        """The reply, as soon as its head is there; the stack ends it."""
-        endpoint = tally.target.endpoint
-        left_s = max(0.001, deadline - time.perf_counter())
-        try:
-            async with asyncio.timeout(within_s if within_s < left_s else None):
-                post = self._transport.post(endpoint, tally.credential, call, timeout_s=left_s)
-                return await stack.enter_async_context(post)
-        except TimeoutError:
-            text = f"no answer from {endpoint.name} in the time that others leave it"
-            raise ProviderError(Failure(FailureKind.TIMEOUT, text)) from None
 
 
 def _passed_over(candidate: Candidate, error: Skip, admission: Admission, problem: GatewayError | None) -> GatewayError:

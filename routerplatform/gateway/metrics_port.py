@@ -1,6 +1,5 @@
 """`/metrics` on a port of its own, for networks that only the monitoring reaches."""
 
-import asyncio
 import logging
 
 from aiohttp import web
@@ -41,5 +40,5 @@ class MetricsPort:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        text = await asyncio.to_thread(self._metrics.text)
+        text = await self._metrics.scraped()
         return web.Response(body=text, headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})

@@ -90,6 +90,7 @@ class Runtime:
             if late:
                 logger.error("%d requests could not be settled in time: their journal will be adopted", len(late))
         await self.metrics_port.close()
+        self.metrics.write()
         await asyncio.to_thread(self.traces.close)
         await self.idempotency.close()
         await self.conversations.close()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from providers.domain.types import NO_DEFAULTS, ChatRequest, Deployment, PromptDefaults
+from providers.domain.types import NO_DEFAULTS, Capability, ChatRequest, Deployment, PromptDefaults
 from routing.domain.config import USUAL_CACHE, Alias, CacheRule, Caller, ConfigSnapshot, Persona, Policy
 from routing.domain.eligibility import Demand, demand_of, estimated_cost_nano, reason_to_skip
 
@@ -120,6 +120,11 @@ def visible_models(snapshot: ConfigSnapshot, caller: Caller) -> list[Alias]:
     """The aliases that this caller may name and that have a deployment, by name."""
     aliases = (alias for alias in snapshot.aliases.values() if alias.deployments and _may_use(caller, alias.name))
     return sorted(aliases, key=lambda alias: alias.name)
+
+
+def chats(alias: Alias) -> bool:
+    """Whether there is anything behind it that answers in words: models for embeddings do not."""
+    return any(Capability.EMBEDDINGS not in deployment.capabilities for deployment in alias.deployments)
 
 
 def _choice(snapshot: ConfigSnapshot, request: ChatRequest) -> _Choice:

@@ -194,9 +194,13 @@ import django
 django.setup()
 from routerplatform.gateway.metrics import Metrics
 from tests.analytics.ledger.samples import settled
-metrics = Metrics(Path(sys.argv[1]), list)
-for _ in range(3):
-    metrics.observe(settled())
+import asyncio
+async def count() -> None:
+    metrics = Metrics(Path(sys.argv[1]), list)
+    for _ in range(3):
+        metrics.observe(settled())
+    metrics.write()
+asyncio.run(count())
 """
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.domain.types import NO_DEFAULTS, Capability, Price
-from routing.domain.decision import NoRoute, UnknownModel, decide, explanation, visible_models
+from routing.domain.decision import NoRoute, UnknownModel, chats, decide, explanation, visible_models
 from tests.routing.domain.build import EVERYTHING, alias, caller, deployment, persona, policy, request, snapshot
 
 SWIFT, DEEP, SAGE = deployment(1, "swift"), deployment(2, "deep"), deployment(3, "sage")
@@ -93,6 +93,12 @@ def test_the_list_of_models_leaves_out_what_a_key_may_not_use_and_what_has_no_de
     assert [a.name for a in visible_models(config, caller())] == ["deep", "swift"]
     only_deep = caller(allowed_aliases=frozenset({"deep"}))
     assert [a.name for a in visible_models(config, only_deep)] == ["deep"]
+
+
+def test_a_model_for_embeddings_is_not_one_to_chat_with() -> None:
+    embedder = deployment(3, "embed", capabilities=frozenset({Capability.EMBEDDINGS}))
+    assert not chats(alias("vectors", embedder))
+    assert chats(alias("both", embedder, SAGE))
 
 
 # --- what a deployment must have ----------------------------------------------------------------------------------
