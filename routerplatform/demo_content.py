@@ -29,7 +29,7 @@ class DemoModel:
     prices: tuple[str, str, str, str]
     expected_latency_ms: int
     context_window: int = 128_000
-    max_output_tokens: int = 16_384
+    max_output_tokens: int | None = 16_384
 
 
 DEMO_MODELS = (
@@ -56,7 +56,7 @@ DEMO_MODELS = (
     ),
     DemoModel(
         "demo-embed", OPENAI_DEMO, "Demo Embed", "economy", "Texts as vectors, for search",
-        (Capability.EMBEDDINGS,), ("0.02", "0", "0.02", "0.02"), 100, 8_192, 1,
+        (Capability.EMBEDDINGS,), ("0.02", "0", "0.02", "0.02"), 100, 8_192, None,
     ),
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """What every test may use: two scripted vendors, and a gateway that is configured to reach them."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.test import TransactionTestCase, override_settings
 from pytest_django import Settings
+from redis import Redis
+from redis.exceptions import RedisError
 
+from providers.fleet.shared import HASH
 from routerplatform.application import Application
 from routerplatform.asgi import pages
 from routerplatform.doors.websocket import socket_application
@@ -65,7 +69,13 @@ async def anthropic_upstream() -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 def application(settings: Settings, tmp_path: Path) -> Application:
-    """The platform's own application, with a journal of its own and a configuration that is looked at often."""
+    """The platform's own application, with a journal of its own and a configuration that is looked at often.
+
+    What Redis knows of failures goes by the ids of deployments, which another test may have had.
+    """
+    if settings.REDIS_URL:
+        with suppress(RedisError), Redis.from_url(settings.REDIS_URL) as redis:
+            redis.delete(HASH)
     settings.JOURNAL_DIR = tmp_path / "journal"
     settings.CONFIG_POLL_S = 0.05
     return Application(runtimes=Runtimes(build_runtime), pages=pages, sockets=socket_application())
