@@ -1,18 +1,18 @@
 """Idempotent answers in SQL. Claims are compare-and-set: of two gateways that want a key, one gets it."""
 
 import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, connection
+from django.db import connection
 from django.db.models import QuerySet
 
-from analytics.domain.idempotency import KEPT_FOR, AnswerState, Claim, KeptAnswer, Standing, StoreAwayError
+from analytics.domain.idempotency import KEPT_FOR, AnswerState, Claim, KeptAnswer, Standing
 from analytics.models import IdempotentAnswer
+from analytics.store_connection import asked
 from providers.fields import seal_bytes, unseal_bytes
 
 FAST: Final = 1  # of zlib: a streamed answer shrinks to a tenth of its size, in less time than sealing the rest takes
@@ -32,7 +32,7 @@ class SqlAnswerStore:
             created_at=now,
             expires_at=now + KEPT_FOR,
         )
-        with _asked():
+        with asked():
             if _insert(row):
                 return None
             found = IdempotentAnswer.objects.filter(pk=row.pk).first()
@@ -41,7 +41,7 @@ class SqlAnswerStore:
             return None if _is_free(found, now) and _take_over(found, row) else _standing(found)
 
     def renew(self, claims: Collection[Claim], *, until: datetime) -> None:
-        with _asked():
+        with asked():
             IdempotentAnswer.objects.filter(
                 key_digest__in=[claim.key_digest for claim in claims],
                 request_id__in=[claim.request_id for claim in claims],
@@ -52,27 +52,16 @@ class SqlAnswerStore:
         """The run is over: keep its answer, None when it was too large. False if another run has the key by now."""
         state = AnswerState.TOO_LARGE if answer is None else AnswerState.KEPT
         sealed = "" if answer is None else seal_bytes(zlib.compress(msgspec.msgpack.encode(answer), FAST))
-        with _asked():
+        with asked():
             return _running(claim).update(state=state, sealed=sealed) == 1
 
     def release(self, claim: Claim) -> None:
         """The run came to nothing: the key is free."""
-        with _asked():
+        with asked():
             _running(claim).delete()
 
     def close(self) -> None:
         connection.close()
-
-
-@contextmanager
-def _asked() -> Iterator[None]:
-    try:
-        yield
-    except Error as error:
-        connection.close()  # it may be dead; the next question opens a new one
-        raise StoreAwayError(str(error).partition("\n")[0]) from error
-    finally:
-        connection.queries_log.clear()  # DEBUG keeps every statement, answers and all
 
 
 def _insert(row: IdempotentAnswer) -> bool:

@@ -1,18 +1,16 @@
 """Kept responses in SQL: one row each, found by team and id."""
 
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, IntegrityError, connection
+from django.db import IntegrityError, connection
 
-from analytics.domain.idempotency import StoreAwayError
 from analytics.domain.responses import KeptConversation, KeptResponse
 from analytics.models import StoredResponse
+from analytics.store_connection import asked
 from providers.fields import seal_bytes, unseal_bytes
 
 FAST: Final = 1  # of zlib: conversations repeat themselves, so they shrink well in little time
@@ -31,7 +29,7 @@ class SqlResponseStore:
             created_at=now,
             expires_at=until,
         )
-        with _asked():
+        with asked():
             try:
                 row.save(force_insert=True)
             except IntegrityError:
@@ -40,7 +38,7 @@ class SqlResponseStore:
 
     def find(self, team_id: int, response_id: str, *, now: datetime) -> KeptResponse | None:
         """None for what was never there, is over its time, or was sealed with a field key that is gone."""
-        with _asked():
+        with asked():
             row = StoredResponse.objects.filter(team=team_id, response_id=response_id, expires_at__gt=now).first()
         if row is None:
             return None
@@ -51,22 +49,11 @@ class SqlResponseStore:
 
     def forget(self, team_id: int, response_id: str) -> bool:
         """Delete what is kept here; False if nothing was. What a vendor keeps stays known."""
-        with _asked():
+        with asked():
             return StoredResponse.objects.filter(team=team_id, response_id=response_id, deployment="").delete()[0] > 0
 
     def close(self) -> None:
         connection.close()
-
-
-@contextmanager
-def _asked() -> Iterator[None]:
-    try:
-        yield
-    except Error as error:
-        connection.close()  # it may be dead; the next question opens a new one
-        raise StoreAwayError(str(error).partition("\n")[0]) from error
-    finally:
-        connection.queries_log.clear()  # DEBUG keeps every statement, conversations and all
 
 
 def _sealed(conversation: KeptConversation) -> str:

@@ -21,9 +21,8 @@ from providers.domain.health import NOTE_CHARS, ProbeOutcome
 from providers.domain.model_list import ListedModel, is_cut_short, read_model_list
 from providers.domain.types import Endpoint, Wire
 from providers.registry import PROVIDER_KINDS
-from providers.wires import WIRES
 from providers.wires.anthropic import VERSION
-from providers.wires.failure_reading import clean
+from providers.wires.failure_reading import clean, read_failure
 
 PROBE_TIMEOUT_S = 10.0
 PROBES_AT_ONCE = 8
@@ -95,9 +94,7 @@ async def _probe(probe: Probe, sdk: ModuleType) -> ProbeResult:
     except (TimeoutError, sdk.APITimeoutError):
         result = ProbeResult(ProbeOutcome.FAILED, f"no answer within {PROBE_TIMEOUT_S:g} s")
     except sdk.APIStatusError as error:
-        failure = WIRES[probe.endpoint.wires[0]].read_failure(
-            error.status_code, error.response.headers, error.response.content
-        )
+        failure = read_failure(error.status_code, error.response.headers, error.response.content)
         result = _read_refusal(error.status_code, failure.message)
     except json.JSONDecodeError:
         result = ProbeResult(ProbeOutcome.FAILED, NO_LIST)

@@ -14,6 +14,7 @@ from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.types import NO_DEFAULTS, Capability, ChatRequest, Credential, Deployment
 from providers.transport import Transport
 from providers.wires import WIRES, UnsupportedFeature
+from providers.wires.failure_reading import read_failure
 
 ANSWER_WITHIN_S: Final = 20.0
 PROMPT: Final = "Say OK."
@@ -65,7 +66,7 @@ async def ask(transport: Transport, deployment: Deployment, credential: Credenti
     call = codec.build(request, deployment, NO_DEFAULTS)
     async with transport.post(deployment.endpoint, credential, call, timeout_s=timeout_s) as reply:
         if reply.status >= 300:
-            raise ProviderError(codec.read_failure(reply.status, reply.headers, await reply.read_error()))
+            raise ProviderError(read_failure(reply.status, reply.headers, await reply.read_error()))
         codec.read_answer(await reply.read())
 
 

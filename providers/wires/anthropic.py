@@ -3,18 +3,15 @@
 Source: platform.claude.com/docs/en/api/messages and /api/versioning, and the types of anthropic 2.11 (2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Raw
 
 from providers.domain.answer import Frame
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest, Wire
 from providers.wires.anthropic_answer import EventInterpreter, read_whole
 from providers.wires.anthropic_request import WARMEST, required_limit, translated
 from providers.wires.anthropic_thinking import fitted, lacks_thought
-from providers.wires.failure_reading import malformed, read_failure
+from providers.wires.failure_reading import malformed
 from providers.wires.protocol import AnswerReader
 from providers.wires.request_fields import JSON, Body, copied, is_set, prepended, takes_sampling
 from providers.wires.sealed_thought import without_sealed
@@ -55,9 +52,6 @@ class AnthropicWire:
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         return SseAnswerReader(EventInterpreter())
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
 
 
 def count_request(request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> UpstreamRequest:

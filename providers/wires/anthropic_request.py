@@ -10,9 +10,10 @@ from providers.domain.conversation import Conversation, ResponseFormat, Tool, To
 from providers.domain.types import Capability, ChatRequest, Deployment, PromptDefaults
 from providers.wires.anthropic_models import traits_of
 from providers.wires.anthropic_thinking import Thinking, thinking_for, without_last_thought
-from providers.wires.anthropic_turns import cache_control, fields_of, limit_cache_marks, system_and_turns
+from providers.wires.anthropic_turns import cache_control, limit_cache_marks, system_and_turns
 from providers.wires.protocol import UnsupportedFeature
 from providers.wires.request_fields import Body, limit_of, output_limit, takes_sampling
+from providers.wires.tool_json import object_schema
 
 DEFAULT_LIMIT = 4096  # `max_tokens` is required here
 WARMEST = 1.0  # temperatures go from 0 to 1
@@ -123,7 +124,7 @@ def _add_tools(body: Body, conversation: Conversation, deployment: Deployment) -
 
 
 def _tool(tool: Tool, *, can_be_strict: bool) -> Body:
-    body: Body = {"name": tool.name, "input_schema": _object_schema(tool.parameters)}
+    body: Body = {"name": tool.name, "input_schema": object_schema(tool)}
     if tool.description:
         body["description"] = tool.description
     if tool.strict and can_be_strict:
@@ -131,16 +132,6 @@ def _tool(tool: Tool, *, can_be_strict: bool) -> Body:
     if tool.cache:
         body["cache_control"] = cache_control(tool.cache)
     return body
-
-
-def _object_schema(schema: Raw) -> object:
-    """A tool's schema must say `"type": "object"`; OpenAI lets it be empty or missing for a tool without arguments."""
-    fields = fields_of(bytes(schema) or b"{}")
-    if fields is None:
-        raise UnsupportedFeature("a tool whose parameters are not an object")
-    if not fields:
-        return _ANY_OBJECT
-    return schema if "type" in fields else {"type": "object", **fields}
 
 
 def _tool_choice(choice: ToolChoice, *, one_at_a_time: bool) -> Body:

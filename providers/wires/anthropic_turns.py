@@ -8,9 +8,6 @@ import base64
 import binascii
 import re
 
-import msgspec
-from msgspec import Raw
-
 from providers.domain.conversation import (
     CacheMark,
     DocumentPart,
@@ -24,8 +21,10 @@ from providers.domain.conversation import (
     ToolResultPart,
 )
 from providers.wires.anthropic_thinking import THOUGHT
+from providers.wires.message_parts import inline
 from providers.wires.protocol import UnsupportedFeature
-from providers.wires.request_fields import Body
+from providers.wires.request_fields import NAMES, Body
+from providers.wires.tool_json import object_arguments
 
 VENDOR = "anthropic"  # whose proofs of thought these are
 MOST_CACHE_MARKS = 4  # "A maximum of 4 blocks with cache_control may be provided" (2026-11)
@@ -33,17 +32,7 @@ MOST_CACHE_MARKS = 4  # "A maximum of 4 blocks with cache_control may be provide
 # Source: anthropic 2.11 `Base64ImageSourceParam`, `Base64PDFSourceParam`, `PlainTextSourceParam`.
 _IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _PDF, _PLAIN = "application/pdf", "text/plain"
-_DATA_URL = re.compile(r"data:(?P<media_type>[\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,(?P<data>.*)", re.DOTALL)
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")  # "tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
-_NO_ARGUMENTS = Raw(b"{}")
-_PARTS: dict[type[Part], str] = {
-    TextPart: "text",
-    ImagePart: "an image",
-    DocumentPart: "a document",
-    ReasoningPart: "a thought",
-    ToolCallPart: "a tool call",
-    ToolResultPart: "a tool result",
-}
 _SPEAKERS = {Role.SYSTEM: "a system", Role.USER: "a user", Role.ASSISTANT: "an assistant"}
 
 
@@ -85,14 +74,6 @@ def cache_control(mark: CacheMark) -> Body:
     return {"type": "ephemeral", "ttl": "1h"} if mark == "1h" else {"type": "ephemeral"}
 
 
-def fields_of(text: bytes) -> dict[str, Raw] | None:
-    """The members of a JSON object; None when it is no object."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
 def _marked(group: object) -> list[Body]:
     """The blocks with a mark among tools, instructions or turns, of turns those inside."""
     found: list[Body] = []
@@ -126,13 +107,13 @@ def _block(part: Part, role: Role) -> Body | None:
         case ReasoningPart() if role is Role.ASSISTANT:
             return _thought(part)
         case ToolCallPart() if role is Role.ASSISTANT:
-            return {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _arguments(part)}
+            return {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": object_arguments(part)}
         case ToolResultPart() if role is Role.USER:
             return _tool_result(part)
         case ImagePart() | DocumentPart() if role is Role.USER:
             return _medium(part)
         case _:
-            raise UnsupportedFeature(f"{_PARTS[type(part)]} in {_SPEAKERS[role]} message")
+            raise UnsupportedFeature(f"{NAMES[type(part)]} in {_SPEAKERS[role]} message")
 
 
 def _text_block(text: str, mark: CacheMark) -> Body:
@@ -175,18 +156,20 @@ def _medium(part: ImagePart | DocumentPart) -> Body:
 
 
 def _image_source(image: ImagePart) -> Body:
-    media_type, data = _inline(image, "an image")
-    if not data:
+    given = inline(image)
+    if given is None:
         return {"type": "url", "url": image.url}
+    media_type, data = given
     if media_type not in _IMAGE_TYPES:
         raise UnsupportedFeature(f"an image of type {media_type}")
     return {"type": "base64", "media_type": media_type, "data": data}
 
 
 def _document_source(document: DocumentPart) -> Body:
-    media_type, data = _inline(document, "a document")
-    if not data:
+    given = inline(document)
+    if given is None:
         return {"type": "url", "url": document.url}
+    media_type, data = given
     if media_type == _PDF:
         return {"type": "base64", "media_type": _PDF, "data": data}
     if not media_type.startswith("text/"):
@@ -196,25 +179,6 @@ def _document_source(document: DocumentPart) -> Body:
     except (binascii.Error, UnicodeDecodeError):
         raise UnsupportedFeature("a text document that is not base64 of UTF-8") from None
     return {"type": "text", "media_type": _PLAIN, "data": text}
-
-
-def _inline(part: ImagePart | DocumentPart, what: str) -> tuple[str, str]:
-    """Media type and base64 data; both empty for what is only an address."""
-    if not part.url.startswith("data:"):
-        return ("", "") if part.url else (part.media_type, part.data)
-    inline = _DATA_URL.fullmatch(part.url)
-    if inline is None:
-        raise UnsupportedFeature(f"{what} data URL that is not base64")
-    return inline["media_type"], inline["data"]
-
-
-def _arguments(call: ToolCallPart) -> Raw:
-    text = call.arguments.strip().encode()
-    if not text:
-        return _NO_ARGUMENTS
-    if fields_of(text) is None:
-        raise UnsupportedFeature(f"a call of tool {call.name} whose arguments are not a JSON object")
-    return Raw(text)
 
 
 def _id(call_id: str) -> str:

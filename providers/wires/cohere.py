@@ -3,16 +3,12 @@
 Source: docs.cohere.com/reference/chat and /reference/chat-stream (2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
 from providers.domain.answer import Frame
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest
 from providers.wires.cohere_answer import EventInterpreter, read_whole
 from providers.wires.cohere_request import translated
-from providers.wires.failure_reading import read_failure
 from providers.wires.protocol import AnswerReader
 from providers.wires.request_fields import JSON
 from providers.wires.sse import EVENT_STREAM, SseAnswerReader
@@ -34,6 +30,3 @@ class CohereWire:
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         return SseAnswerReader(EventInterpreter())
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)

@@ -3,16 +3,13 @@
 Source: docs.cohere.com/reference/embed (2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Raw, Struct
 
 from providers.domain.answer import Embedded, Finished, FinishReason, Frame, Started
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest
 from providers.wires.cohere_answer import EventInterpreter, UsageSent, usage_events
-from providers.wires.failure_reading import error_in_answer, malformed, read_failure
+from providers.wires.failure_reading import error_in_answer, malformed
 from providers.wires.protocol import AnswerReader, UnsupportedFeature
 from providers.wires.request_fields import JSON, Body
 from providers.wires.sse import EVENT_STREAM, SseAnswerReader
@@ -75,9 +72,6 @@ class CohereEmbeddingsWire:
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         """Embeddings are never streamed: whatever comes is no answer."""
         return SseAnswerReader(EventInterpreter())
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
 
 
 def _read(body: bytes) -> Frame:

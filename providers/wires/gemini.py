@@ -3,15 +3,12 @@
 Source: ai.google.dev/api/generate-content (2026-11).
 """
 
-from collections.abc import Mapping
 from urllib.parse import quote
 
 import msgspec
 
 from providers.domain.answer import Frame
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest
-from providers.wires.failure_reading import read_failure
 from providers.wires.gemini_answer import ChunkInterpreter, read_whole
 from providers.wires.gemini_request import translated
 from providers.wires.protocol import AnswerReader
@@ -37,9 +34,6 @@ class GeminiWire:
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         return SseAnswerReader(ChunkInterpreter())
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
 
 
 def resource(model: str) -> str:

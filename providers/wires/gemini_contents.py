@@ -22,8 +22,10 @@ from providers.domain.conversation import (
     ToolResultPart,
 )
 from providers.wires.gemini_models import GEMINI_2_5, GEMINI_3, Generation
+from providers.wires.message_parts import inline
 from providers.wires.protocol import UnsupportedFeature
-from providers.wires.request_fields import Body
+from providers.wires.request_fields import NAMES, Body
+from providers.wires.tool_json import object_arguments
 
 VENDOR = "gemini"  # whose proofs of thought these are
 
@@ -50,17 +52,7 @@ _BY_ENDING = {
     "html": "text/html",
     "md": "text/markdown",
 }
-_DATA_URL = re.compile(r"data:(?P<media_type>[\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,(?P<data>.*)", re.DOTALL)
 _ENDING = re.compile(r"\.(\w+)(?:[?#].*)?$", re.DOTALL)
-_NO_ARGUMENTS = Raw(b"{}")
-_NAMES: dict[type[Part], str] = {
-    TextPart: "text",
-    ImagePart: "an image",
-    DocumentPart: "a document",
-    ReasoningPart: "reasoning",
-    ToolCallPart: "a tool call",
-    ToolResultPart: "a tool result",
-}
 
 
 def system_text(messages: Iterable[Message], prompt: str) -> str:
@@ -71,7 +63,7 @@ def system_text(messages: Iterable[Message], prompt: str) -> str:
             continue
         for part in message.parts:
             if not isinstance(part, TextPart):
-                raise UnsupportedFeature(f"{_NAMES[type(part)]} in a system message")
+                raise UnsupportedFeature(f"{NAMES[type(part)]} in a system message")
             if part.text.strip():
                 lines.append(part.text)
     return "\n".join(lines)
@@ -151,28 +143,19 @@ def _model_part(part: Part, names: dict[str, str]) -> Body | None:
         case ToolCallPart():
             names[part.id] = part.name
             return _function_call(part)
-        case ImagePart() | DocumentPart() if not part.url or part.url.startswith("data:"):
-            return _inline(part, *_media(part))
-    raise UnsupportedFeature(f"{_NAMES[type(part)]} in an assistant message")
+        case ImagePart() | DocumentPart() if (given := inline(part)) is not None:
+            return _inline_data(part, *given)
+    raise UnsupportedFeature(f"{NAMES[type(part)]} in an assistant message")
 
 
 def _function_call(call: ToolCallPart) -> Body:
-    function: Body = {"name": call.name, "args": _arguments(call)}
+    function: Body = {"name": call.name, "args": object_arguments(call)}
     if call.id:
         function["id"] = call.id
     body: Body = {"functionCall": function}
     if call.signature:
         body["thoughtSignature"] = call.signature
     return body
-
-
-def _arguments(call: ToolCallPart) -> Raw:
-    text = call.arguments.strip().encode("utf-8", "replace")
-    if not text:
-        return _NO_ARGUMENTS
-    if not text.startswith(b"{") or not _is_json(text):
-        raise UnsupportedFeature(f"a call of tool {call.name} whose arguments are not a JSON object")
-    return Raw(text)
 
 
 # --- what the user said -------------------------------------------------------------------------------------------
@@ -190,7 +173,7 @@ def _user_parts(parts: Iterable[Part], names: dict[str, str], version: Generatio
             case ToolResultPart():
                 said.extend(_function_response(part, names, version))
             case _:
-                raise UnsupportedFeature(f"{_NAMES[type(part)]} in a user message")
+                raise UnsupportedFeature(f"{NAMES[type(part)]} in a user message")
     return said
 
 
@@ -230,9 +213,10 @@ def _response(result: ToolResultPart) -> object:
 
 def _file(part: ImagePart | DocumentPart, version: Generation) -> Body:
     """Google fetches public https addresses itself, but not for Gemini 2.0 and earlier."""
-    if not part.url or part.url.startswith("data:"):
-        return _inline(part, *_media(part))
-    what = _NAMES[type(part)]
+    given = inline(part)
+    if given is not None:
+        return _inline_data(part, *given)
+    what = NAMES[type(part)]
     if version < GEMINI_2_5:
         raise UnsupportedFeature(f"{what} by address")
     if not part.url.startswith("https://"):
@@ -243,24 +227,14 @@ def _file(part: ImagePart | DocumentPart, version: Generation) -> Body:
     return {"fileData": {"mimeType": media_type, "fileUri": part.url}}
 
 
-def _media(part: ImagePart | DocumentPart) -> tuple[str, str]:
-    """Media type and base64 data, also out of a data URL."""
-    if not part.url:
-        return part.media_type, part.data
-    inline = _DATA_URL.fullmatch(part.url)
-    if inline is None:
-        raise UnsupportedFeature(f"{_NAMES[type(part)]} in a data URL that is not base64")
-    return inline["media_type"], inline["data"]
-
-
-def _inline(part: ImagePart | DocumentPart, media_type: str, data: str) -> Body:
+def _inline_data(part: ImagePart | DocumentPart, media_type: str, data: str) -> Body:
     media_type = "image/jpeg" if media_type == "image/jpg" else media_type
     if isinstance(part, ImagePart):
         fits = media_type in _IMAGE_TYPES
     else:
         fits = media_type in _DOCUMENT_TYPES or media_type.startswith("text/")
     if not fits:
-        raise UnsupportedFeature(f"{_NAMES[type(part)]} of type {media_type or 'unknown'}")
+        raise UnsupportedFeature(f"{NAMES[type(part)]} of type {media_type or 'unknown'}")
     return {"inlineData": {"mimeType": media_type, "data": data}}
 
 

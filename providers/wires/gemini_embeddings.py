@@ -4,16 +4,14 @@ Source: ai.google.dev/api/embeddings and /gemini-api/docs/embeddings (2026-11).
 """
 
 import math
-from collections.abc import Mapping
 
 import msgspec
 from msgspec import Raw, Struct
 
 from providers.domain.answer import Embedded, Finished, FinishReason, Frame, Started, StreamEvent, Usage, UsageReported
 from providers.domain.conversation import EmbeddingBatch
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest
-from providers.wires.failure_reading import error_in_answer, malformed, read_failure
+from providers.wires.failure_reading import error_in_answer, malformed
 from providers.wires.gemini import resource, resource_name
 from providers.wires.gemini_answer import ChunkInterpreter
 from providers.wires.protocol import AnswerReader, UnsupportedFeature
@@ -81,9 +79,6 @@ class GeminiEmbeddingsWire:
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         """Embeddings are never streamed: whatever comes is no answer."""
         return SseAnswerReader(ChunkInterpreter())
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
 
 
 def _requests(batch: EmbeddingBatch, model: str) -> list[Body]:

@@ -1,10 +1,28 @@
-"""Parts of messages, as wires read them that know texts and little else."""
+"""Parts of messages: what several wires make of them alike."""
 
+import re
 from collections.abc import Iterable, Iterator
 
-from providers.domain.conversation import Part, ReasoningPart, TextPart
+from providers.domain.conversation import DocumentPart, ImagePart, Part, ReasoningPart, TextPart
 from providers.wires.protocol import UnsupportedFeature
 from providers.wires.request_fields import NAMES
+
+_DATA_URL = re.compile(r"data:(?P<media_type>[\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,(?P<data>.*)", re.DOTALL)
+
+
+def inline(part: ImagePart | DocumentPart) -> tuple[str, str] | None:
+    """Media type and base64 data, also out of a data URL; None for what is only an address.
+
+    :raises UnsupportedFeature: a data URL that is not base64.
+    """
+    if not part.url:
+        return part.media_type, part.data
+    if not part.url.startswith("data:"):
+        return None
+    found = _DATA_URL.fullmatch(part.url)
+    if found is None:
+        raise UnsupportedFeature(f"{NAMES[type(part)]} in a data URL that is not base64")
+    return found["media_type"], found["data"]
 
 
 def texts(parts: Iterable[Part], where: str) -> Iterator[str]:
@@ -22,4 +40,4 @@ def plain_thought(parts: Iterable[Part]) -> str:
 
 
 def cannot_say(part: Part, where: str) -> UnsupportedFeature:
-    return UnsupportedFeature(f"{NAMES.get(type(part), 'a document')} in {where}")
+    return UnsupportedFeature(f"{NAMES[type(part)]} in {where}")

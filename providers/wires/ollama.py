@@ -3,14 +3,10 @@
 Source: docs.ollama.com/api/chat, /api/streaming, /api/errors, and api/types.go of github.com/ollama/ollama (2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
 from providers.domain.answer import Frame
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest
-from providers.wires.failure_reading import read_failure
 from providers.wires.ndjson import NDJSON, NdjsonAnswerReader
 from providers.wires.ollama_answer import LineInterpreter, read_whole
 from providers.wires.ollama_request import translated
@@ -34,6 +30,3 @@ class OllamaWire:
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         return NdjsonAnswerReader(LineInterpreter())
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)

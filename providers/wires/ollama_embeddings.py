@@ -4,15 +4,12 @@ Source: docs.ollama.com/api/embed and `EmbedRequest`, `EmbedResponse` in api/typ
 (2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Raw
 
 from providers.domain.answer import Embedded, Finished, FinishReason, Frame, Started
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest
-from providers.wires.failure_reading import error_in_answer, malformed, read_failure
+from providers.wires.failure_reading import error_in_answer, malformed
 from providers.wires.ndjson import NDJSON, NdjsonAnswerReader
 from providers.wires.ollama_answer import Counts, LineInterpreter, usage_events
 from providers.wires.protocol import AnswerReader, UnsupportedFeature
@@ -56,9 +53,6 @@ class OllamaEmbeddingsWire:
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         """Embeddings are never streamed: whatever comes is no answer."""
         return NdjsonAnswerReader(LineInterpreter())
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
 
 
 def _read(body: bytes) -> Frame:

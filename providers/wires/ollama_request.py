@@ -4,7 +4,6 @@ Source: docs.ollama.com/api/chat, /capabilities/tool-calling, /capabilities/thin
 and api/types.go of github.com/ollama/ollama (2026-11). The context length (`num_ctx`) is the server's to choose.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 
 from providers.domain.conversation import (
@@ -21,12 +20,10 @@ from providers.domain.conversation import (
     ToolResultPart,
 )
 from providers.domain.types import Capability, ChatRequest, Deployment, PromptDefaults
-from providers.wires.message_parts import cannot_say, plain_thought, texts
+from providers.wires.message_parts import cannot_say, inline, plain_thought, texts
 from providers.wires.protocol import UnsupportedFeature
 from providers.wires.request_fields import Body, limit_of, output_limit, takes_sampling
 from providers.wires.tool_json import object_arguments, object_schema
-
-_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.-]+)*;base64,(?P<data>.*)", re.DOTALL)
 
 # gpt-oss alone has levels in every version; others are switched on and off, and older servers refuse a level for them.
 _WITH_LEVELS = "gpt-oss"
@@ -183,9 +180,7 @@ def _assistant(message: Message, *, thinks: bool) -> Body:
 
 def _image(image: ImagePart) -> str:
     """The base64 data alone: servers do not fetch addresses, and read the type from the data."""
-    if image.data and not image.url:
-        return image.data
-    inline = _DATA_URL.fullmatch(image.url)
-    if inline is None:
+    given = inline(image)
+    if given is None:
         raise UnsupportedFeature("an image by address (only images inside the request)")
-    return inline["data"]
+    return given[1]

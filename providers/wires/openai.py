@@ -3,16 +3,13 @@
 Source: developers.openai.com/api/docs/api-reference/chat, and the types of openai 3.52 (2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Raw
 
 from providers.domain.answer import Frame
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest, Wire
-from providers.wires.failure_reading import read_failure
-from providers.wires.openai_answer import ChunkInterpreter, read_whole
+from providers.wires.openai_answer import CHAT
+from providers.wires.openai_chunks import ChunkInterpreter, read_whole
 from providers.wires.openai_request import translated
 from providers.wires.openai_said import STRICT, without_added
 from providers.wires.protocol import AnswerReader
@@ -37,13 +34,10 @@ class OpenAIWire:
         return UpstreamRequest(PATH, dict(JSON), msgspec.json.encode(body), dropped)
 
     def read_answer(self, body: bytes) -> Frame:
-        return read_whole(body)
+        return read_whole(CHAT, body)
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
-        return SseAnswerReader(ChunkInterpreter(include_usage=request.include_usage))
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
+        return SseAnswerReader(ChunkInterpreter(CHAT, include_usage=request.include_usage))
 
 
 def _touched(request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> Body:

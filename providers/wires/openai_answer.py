@@ -9,7 +9,6 @@ from msgspec import Raw, Struct
 from providers.domain.answer import (
     Finished,
     FinishReason,
-    Frame,
     ReasoningDelta,
     ReasoningProof,
     RefusalDelta,
@@ -20,11 +19,10 @@ from providers.domain.answer import (
     ToolCallStart,
     UsageReported,
 )
-from providers.wires.failure_reading import malformed, stream_broken
-from providers.wires.half_pairs import mended
-from providers.wires.openai_usage import Groq, UsageIn, raise_error, usage_of
+from providers.wires.failure_reading import stream_broken
+from providers.wires.openai_chunks import NOTHING, Dialect
+from providers.wires.openai_usage import Groq, UsageIn, usage_of
 from providers.wires.reasoning_formats import vendor_of
-from providers.wires.sse import SseFrame
 
 FINISH_REASONS = {
     "stop": FinishReason.STOP,
@@ -34,7 +32,6 @@ FINISH_REASONS = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
-_NOTHING = Raw()  # a field that was not sent is this very object
 _NO_DETAILS = (b"null", b"[]")
 
 
@@ -47,7 +44,7 @@ class _ToolCall(Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
-    extra_content: Raw = _NOTHING  # Gemini's OpenAI endpoint: the proof of thought
+    extra_content: Raw = NOTHING  # Gemini's OpenAI endpoint: the proof of thought
 
 
 class _Google(Struct, gc=False):
@@ -81,7 +78,7 @@ class _Message(Struct, gc=False):
     content: str | list[_ContentPart] | None = None  # Mistral sends lists of parts beside its reasoning
     reasoning_content: str | None = None  # DeepSeek, xAI, vLLM
     reasoning: str | None = None  # Groq, OpenRouter
-    reasoning_details: Raw = _NOTHING
+    reasoning_details: Raw = NOTHING
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
 
@@ -91,7 +88,7 @@ class _Choice(Struct, gc=False):
     delta: _Message | None = None
     message: _Message | None = None
     finish_reason: str | None = None
-    stop_reason: Raw = _NOTHING  # vLLM: the stop sequence, or a token's number
+    stop_reason: Raw = NOTHING  # vLLM: the stop sequence, or a token's number
 
 
 class _Answer(Struct, gc=False):
@@ -101,7 +98,7 @@ class _Answer(Struct, gc=False):
     id: str | None = None
     usage: UsageIn | None = None
     x_groq: Groq | None = None
-    error: Raw = _NOTHING
+    error: Raw = NOTHING
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -147,7 +144,7 @@ class AnswerEvents:
             events.append(UsageReported(usage))
         return events
 
-    def finish(self, reason: str, events: list[StreamEvent], stop_reason: Raw = _NOTHING) -> None:
+    def finish(self, reason: str, events: list[StreamEvent], stop_reason: Raw = NOTHING) -> None:
         """A call of a named tool ends in "stop" (Source: community.openai.com/t/437226, 500 of 500 tries, 2024)."""
         if reason == "error":  # OpenRouter
             raise stream_broken("the provider broke the answer off with an error")
@@ -160,7 +157,7 @@ class AnswerEvents:
 
     def _read_message(self, message: _Message, number: int, events: list[StreamEvent]) -> None:
         details = message.reasoning_details
-        if details is not _NOTHING and bytes(details) not in _NO_DETAILS:
+        if details is not NOTHING and bytes(details) not in _NO_DETAILS:
             self._read_details(message, events)
         elif text := message.reasoning_content or message.reasoning:
             self._thoughts.append(text)
@@ -238,7 +235,7 @@ def _read_parts(parts: list[_ContentPart], events: list[StreamEvent]) -> str:
 
 
 def _signature(extra: Raw) -> str:
-    if extra is _NOTHING:
+    if extra is NOTHING:
         return ""
     try:
         google = _decode_extra(extra).google
@@ -247,65 +244,4 @@ def _signature(extra: Raw) -> str:
     return (google and google.thought_signature) or ""
 
 
-class ChunkInterpreter:
-    """A `FrameInterpreter` for chat completion chunks.
-
-    `include_usage`: the caller asked for the usage chunk too. Else its bytes are kept back: the gateway asked for it.
-    """
-
-    def __init__(self, *, include_usage: bool) -> None:
-        self._include_usage = include_usage
-        self._events = AnswerEvents()
-
-    @property
-    def finished(self) -> bool:
-        return self._events.finished
-
-    def read(self, frame: SseFrame) -> Frame:
-        raw, data = frame
-        if not data:
-            return Frame(raw, ())
-        if data == b"[DONE]":
-            if not self.finished:
-                raise stream_broken("the stream ended without a finish reason")
-            return Frame(raw, ())
-        answer = _decode(data)
-        _raise_error(answer, data)
-        events = tuple(self._events.read(answer))
-        only_usage = not answer.choices and answer.usage is not None
-        return Frame(b"" if only_usage and not self._include_usage else raw, events)
-
-
-def _decode_whole(body: bytes) -> _Answer:
-    try:
-        return _decode(body)
-    except msgspec.DecodeError:  # half a character, perhaps
-        return _decode(mended(body))
-
-
-def read_whole(body: bytes) -> Frame:
-    """A whole completion, with the same events in the same order as its stream would have had."""
-    try:
-        answer = _decode_whole(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(f"the answer is not a chat completion: {error}") from None
-    _raise_error(answer, body)
-    if not answer.choices:
-        raise malformed("the answer has no choices")
-    usage, answer.usage = answer.usage, None
-    groq, answer.x_groq = answer.x_groq, None
-    state = AnswerEvents()
-    events = state.read(answer)
-    if not state.finished:
-        state.finish("stop", events)
-    counted = usage_of(usage, groq)
-    if counted is not None:
-        events.append(UsageReported(counted))
-    return Frame(body, tuple(events))
-
-
-def _raise_error(answer: _Answer, body: bytes) -> None:
-    if answer.choices and answer.error is _NOTHING and answer.x_groq is None:
-        return  # nearly every chunk
-    is_answer = answer.choices is not None or answer.usage is not None
-    raise_error(answer.error, answer.x_groq, is_answer=is_answer, body=body)
+CHAT = Dialect("chat completion", _decode, AnswerEvents)

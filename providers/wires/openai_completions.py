@@ -3,22 +3,18 @@
 Source: openai 3.52 `CompletionCreateParams`, `Completion`, `CompletionChoice` (2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Raw, Struct
 
 from providers.domain.answer import Finished, FinishReason, Frame, Started, StreamEvent, TextDelta, UsageReported
 from providers.domain.conversation import Conversation, Role, TextPart
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest, Wire
-from providers.wires.failure_reading import malformed, read_failure, stream_broken
-from providers.wires.half_pairs import mended
 from providers.wires.openai import with_usage
 from providers.wires.openai_answer import FINISH_REASONS
+from providers.wires.openai_chunks import NOTHING, ChunkInterpreter, Dialect, read_whole
 from providers.wires.openai_knobs import add_knobs, add_sampling
 from providers.wires.openai_request import stop_of
-from providers.wires.openai_usage import Groq, UsageIn, raise_error, usage_of
+from providers.wires.openai_usage import Groq, UsageIn, usage_of
 from providers.wires.protocol import AnswerReader, UnsupportedFeature
 from providers.wires.request_fields import (
     JSON,
@@ -30,10 +26,9 @@ from providers.wires.request_fields import (
     output_limit,
     takes_sampling,
 )
-from providers.wires.sse import EVENT_STREAM, SseAnswerReader, SseFrame
+from providers.wires.sse import EVENT_STREAM, SseAnswerReader
 
 PATH = "/completions"
-_NOTHING = Raw()
 
 _decode_prompts = msgspec.json.Decoder(str | list[str]).decode
 
@@ -50,13 +45,10 @@ class OpenAICompletionsWire:
         return UpstreamRequest(PATH, dict(JSON), msgspec.json.encode(body), dropped)
 
     def read_answer(self, body: bytes) -> Frame:
-        return _read_whole(body)
+        return read_whole(COMPLETIONS, body)
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
-        return SseAnswerReader(_Interpreter(include_usage=request.include_usage))
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
+        return SseAnswerReader(ChunkInterpreter(COMPLETIONS, include_usage=request.include_usage))
 
 
 # --- requests -----------------------------------------------------------------------------------------------------
@@ -142,7 +134,7 @@ class _Answer(Struct, gc=False):
     id: str | None = None
     usage: UsageIn | None = None
     x_groq: Groq | None = None
-    error: Raw = _NOTHING
+    error: Raw = NOTHING
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -175,59 +167,4 @@ class _Events:
         events.append(Finished(FINISH_REASONS.get(reason, FinishReason.STOP)))
 
 
-class _Interpreter:
-    """A `FrameInterpreter` for streamed completions; without `include_usage` the usage chunk's bytes are kept back."""
-
-    def __init__(self, *, include_usage: bool) -> None:
-        self._include_usage = include_usage
-        self._events = _Events()
-
-    @property
-    def finished(self) -> bool:
-        return self._events.finished
-
-    def read(self, frame: SseFrame) -> Frame:
-        raw, data = frame
-        if not data:
-            return Frame(raw, ())
-        if data == b"[DONE]":
-            if not self.finished:
-                raise stream_broken("the stream ended without a finish reason")
-            return Frame(raw, ())
-        answer = _decode(data)
-        _raise_error(answer, data)
-        events = tuple(self._events.read(answer))
-        only_usage = not answer.choices and answer.usage is not None
-        return Frame(b"" if only_usage and not self._include_usage else raw, events)
-
-
-def _read_whole(body: bytes) -> Frame:
-    """With the same events in the same order as its stream would have had."""
-    try:
-        answer = _decode_whole(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(f"the answer is not a completion: {error}") from None
-    _raise_error(answer, body)
-    if not answer.choices:
-        raise malformed("the answer has no choices")
-    counted = usage_of(answer.usage, answer.x_groq)
-    answer.usage = answer.x_groq = None
-    state = _Events()
-    events = state.read(answer)
-    if not state.finished:
-        state.finish("stop", events)
-    if counted is not None:
-        events.append(UsageReported(counted))
-    return Frame(body, tuple(events))
-
-
-def _decode_whole(body: bytes) -> _Answer:
-    try:
-        return _decode(body)
-    except msgspec.DecodeError:  # half a character, perhaps
-        return _decode(mended(body))
-
-
-def _raise_error(answer: _Answer, body: bytes) -> None:
-    is_answer = answer.choices is not None or answer.usage is not None
-    raise_error(answer.error, answer.x_groq, is_answer=is_answer, body=body)
+COMPLETIONS = Dialect("completion", _decode, _Events)

@@ -3,15 +3,12 @@
 Source: openai 3.52 `EmbeddingCreateParams`, `CreateEmbeddingResponse` (2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Raw, Struct
 
 from providers.domain.answer import Embedded, Finished, FinishReason, Frame, StreamEvent, Usage, UsageReported
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest, Wire
-from providers.wires.failure_reading import malformed, read_failure
+from providers.wires.failure_reading import malformed
 from providers.wires.openai_usage import raise_error
 from providers.wires.protocol import AnswerReader, UnsupportedFeature
 from providers.wires.request_fields import JSON, Body, copied
@@ -39,9 +36,6 @@ class OpenAIEmbeddingsWire:
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         raise UnsupportedFeature("stream")
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
 
 
 def _translated(request: ChatRequest, deployment: Deployment) -> Body:

@@ -5,15 +5,11 @@ Ollama, LM Studio and llama.cpp at /v1/responses; docs.x.ai/developers/model-cap
 docs.mistral.ai/api/endpoint/responses; openresponses.org/reference (all 2026-11).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Raw
 
 from providers.domain.answer import Frame
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest, Wire
-from providers.wires.failure_reading import read_failure
 from providers.wires.openai_responses_answer import ResponseInterpreter, read_whole
 from providers.wires.openai_responses_request import translated
 from providers.wires.protocol import AnswerReader, UnsupportedFeature
@@ -41,9 +37,6 @@ class OpenAIResponsesWire:
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         return SseAnswerReader(ResponseInterpreter())
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return read_failure(status, headers, body)
 
 
 def _touched(request: ChatRequest, deployment: Deployment, defaults: PromptDefaults) -> Body:

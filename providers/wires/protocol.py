@@ -4,11 +4,9 @@ A codec is one API of a vendor. It says in its own words what a `Conversation` o
 with `UnsupportedFeature`; a tuning knob it has no word for is left out and named in `UpstreamRequest.dropped`.
 """
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from providers.domain.answer import Frame
-from providers.domain.errors import Failure
 from providers.domain.types import ChatRequest, Deployment, PromptDefaults, UpstreamRequest
 
 
@@ -47,9 +45,6 @@ class WireCodec(Protocol):
 
     def stream_reader(self, request: ChatRequest) -> AnswerReader:
         """A fresh reader for one streamed answer."""
-
-    def read_failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        """What a reply with an error status means; never raises, whatever the body is."""
 
 
 class UnsupportedFeature(Exception):

@@ -22,7 +22,7 @@ from providers.domain.types import ChatRequest, Deployment, PromptDefaults, Upst
 from providers.fleet.health import FleetHealth, Trial
 from providers.transport import Transport, UpstreamReply
 from providers.wires import WIRES, UnsupportedFeature, WireCodec
-from providers.wires.failure_reading import vendor_request_id
+from providers.wires.failure_reading import read_failure, vendor_request_id
 from routerplatform.gateway.admission import Admission, Cover
 from routerplatform.gateway.errors import (
     BudgetExceeded,
@@ -188,7 +188,7 @@ class Dispatcher:
             async with post as reply:
                 tally.vendor_request_id = vendor_request_id(reply.headers)
                 if reply.status >= 300:
-                    raise ProviderError(codec.read_failure(reply.status, reply.headers, await reply.read_error()))
+                    raise ProviderError(read_failure(reply.status, reply.headers, await reply.read_error()))
                 if not tally.request.stream:
                     whole = [codec.read_answer(await reply.read())]
                     tally.see(whole)

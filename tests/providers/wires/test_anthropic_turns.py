@@ -169,9 +169,9 @@ def test_a_result_with_pictures_is_a_list_of_blocks() -> None:
         (user(DocumentPart(media_type="application/zip", data="UEsD")), "a document of type application/zip"),
         (user(DocumentPart(media_type="text/plain", data="/w==")), "not base64 of UTF-8"),
         (user(DocumentPart(media_type="text/plain", data="a")), "not base64 of UTF-8"),
-        (user(DocumentPart(url="data:text/plain,hello")), "a document data URL that is not base64"),
+        (user(DocumentPart(url="data:text/plain,hello")), "a document in a data URL that is not base64"),
         (assistant(DocumentPart(url="https://x.example/a.pdf")), "a document in an assistant message"),
-        (user(ReasoningPart("hm")), "a thought in a user message"),
+        (user(ReasoningPart("hm")), "reasoning in a user message"),
         (user(ToolResultPart("a", "", media=(ImagePart(media_type="image/tiff", data="x"),))), "image/tiff"),
     ],
 )

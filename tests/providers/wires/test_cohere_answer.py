@@ -23,6 +23,7 @@ from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.failures import VendorError, classify
 from providers.domain.types import Wire
 from providers.wires import WIRES
+from providers.wires.failure_reading import read_failure
 from tests.providers.wires.builders import events_of, named_sse, raw_of, read_all, reader
 from tests.providers.wires.test_wrong_types import spoiled
 
@@ -336,7 +337,7 @@ def test_half_characters_do_not_spoil_a_whole_answer() -> None:
     ],
 )
 def test_refusals_are_the_kind_they_mean(status: int, message: str, kind: FailureKind) -> None:
-    failure = CODEC.read_failure(status, {}, msgspec.json.encode({"id": "5a50480a", "message": message}))
+    failure = read_failure(status, {}, msgspec.json.encode({"id": "5a50480a", "message": message}))
     assert failure.kind is kind
     assert failure.message == message
     assert classify(VendorError(status, "", "", message)) is kind
@@ -357,4 +358,4 @@ def test_wrong_types_are_provider_errors_or_passed_by(good: dict[str, Any]) -> N
             read_all(Wire.COHERE, b"data: " + body + b"\n\n")
         with suppress(ProviderError):
             assert CODEC.read_answer(body).raw == body
-        assert CODEC.read_failure(500, {}, body).message
+        assert read_failure(500, {}, body).message

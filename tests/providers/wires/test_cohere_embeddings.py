@@ -9,6 +9,7 @@ from providers.domain.conversation import Conversation, EmbeddingBatch
 from providers.domain.errors import FailureKind, ProviderError
 from providers.domain.types import NO_DEFAULTS, UpstreamRequest, Wire
 from providers.wires import WIRES, UnsupportedFeature
+from providers.wires.failure_reading import read_failure
 from tests.providers.wires.builders import deployment, reader, saying
 
 CODEC = WIRES[Wire.COHERE_EMBEDDINGS]
@@ -114,4 +115,4 @@ def test_embeddings_are_never_streamed() -> None:
 
 def test_refusals_are_read() -> None:
     body = b'{"message":"invalid request: total number of texts must be at most 96 - received 104"}'
-    assert CODEC.read_failure(400, {}, body).kind is FailureKind.BAD_REQUEST
+    assert read_failure(400, {}, body).kind is FailureKind.BAD_REQUEST

@@ -25,6 +25,7 @@ from providers.domain.answer import (
 from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.types import Wire
 from providers.wires import WIRES
+from providers.wires.failure_reading import read_failure
 from tests.providers.wires.builders import events_of, raw_of, read_all, reader, sse
 from tests.providers.wires.gemini_words import answer, call, text, usage
 from tests.providers.wires.test_wrong_types import spoiled
@@ -457,4 +458,4 @@ def test_wrong_types_are_provider_errors_or_passed_by(good: dict[str, Any]) -> N
             read_all(Wire.GEMINI, b"data: " + body + b"\n\n")
         with suppress(ProviderError):
             assert CODEC.read_answer(body).raw == body
-        assert CODEC.read_failure(500, {}, body).message
+        assert read_failure(500, {}, body).message

@@ -13,6 +13,7 @@ from providers.domain.conversation import Conversation, EmbeddingBatch
 from providers.domain.errors import FailureKind, ProviderError
 from providers.domain.types import NO_DEFAULTS, Operation, UpstreamRequest, Wire
 from providers.wires import WIRES, UnsupportedFeature
+from providers.wires.failure_reading import read_failure
 from tests.providers.wires.builders import deployment, saying
 from tests.providers.wires.test_wrong_types import spoiled
 
@@ -174,7 +175,7 @@ def test_a_stream_of_embeddings_is_no_answer() -> None:
 
 def test_a_refusal_is_read() -> None:
     error = {"error": {"code": 404, "message": "models/x is not found", "status": "NOT_FOUND"}}
-    assert CODEC.read_failure(404, {}, msgspec.json.encode(error)).kind is FailureKind.MODEL_NOT_FOUND
+    assert read_failure(404, {}, msgspec.json.encode(error)).kind is FailureKind.MODEL_NOT_FOUND
 
 
 def test_wrong_types_are_provider_errors_or_passed_by() -> None:

@@ -6,6 +6,7 @@ import pytest
 from providers.domain.errors import FailureKind as Kind
 from providers.domain.types import Wire
 from providers.wires import WIRES
+from providers.wires.failure_reading import read_failure
 
 CODEC = WIRES[Wire.GEMINI]
 
@@ -41,7 +42,7 @@ CODEC = WIRES[Wire.GEMINI]
 @pytest.mark.parametrize("in_list", [False, True])
 def test_a_refusal_is_told_for_what_it_is(code: int, status: str, message: str, kind: Kind, in_list: bool) -> None:
     error = {"error": {"code": code, "message": message, "status": status}}
-    failure = CODEC.read_failure(code, {}, msgspec.json.encode([error] if in_list else error))
+    failure = read_failure(code, {}, msgspec.json.encode([error] if in_list else error))
     assert (failure.kind, failure.http_status, failure.vendor_code, failure.message) == (kind, code, status, message)
 
 
@@ -51,4 +52,4 @@ def test_the_wait_that_google_asks_for_is_read() -> None:
         {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.5s"},
     ]
     error = {"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": details}}
-    assert CODEC.read_failure(429, {}, msgspec.json.encode(error)).retry_after_s == 37.5
+    assert read_failure(429, {}, msgspec.json.encode(error)).retry_after_s == 37.5

@@ -22,6 +22,7 @@ from providers.domain.answer import (
 from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.types import Wire
 from providers.wires import WIRES
+from providers.wires.failure_reading import read_failure
 from tests.providers.wires.builders import events_of, raw_of, read_all, reader
 from tests.providers.wires.test_wrong_types import spoiled
 
@@ -277,7 +278,7 @@ def test_any_bytes_are_an_error_of_the_providers(stream: bytes) -> None:
     ],
 )
 def test_refusals_are_the_kind_they_mean(status: int, error: str, kind: FailureKind) -> None:
-    failure = CODEC.read_failure(status, {}, msgspec.json.encode({"error": error}))
+    failure = read_failure(status, {}, msgspec.json.encode({"error": error}))
     assert failure.kind is kind
     assert failure.message == " ".join(error.split())
 
@@ -296,4 +297,4 @@ def test_wrong_types_are_provider_errors_or_passed_by(good: dict[str, Any]) -> N
             read_all(Wire.OLLAMA, body + b"\n")
         with suppress(ProviderError):
             assert CODEC.read_answer(body).raw == body
-        assert CODEC.read_failure(500, {}, body).message
+        assert read_failure(500, {}, body).message

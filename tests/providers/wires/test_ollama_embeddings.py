@@ -9,6 +9,7 @@ from providers.domain.conversation import Conversation, EmbeddingBatch
 from providers.domain.errors import FailureKind, ProviderError
 from providers.domain.types import NO_DEFAULTS, UpstreamRequest, Wire
 from providers.wires import WIRES, UnsupportedFeature
+from providers.wires.failure_reading import read_failure
 from tests.providers.wires.builders import deployment, reader, saying
 
 CODEC = WIRES[Wire.OLLAMA_EMBEDDINGS]
@@ -89,5 +90,5 @@ def test_embeddings_are_never_streamed() -> None:
 
 
 def test_refusals_are_read() -> None:
-    failure = CODEC.read_failure(404, {}, b'{"error":"model \\"x\\" not found, try pulling it first"}')
+    failure = read_failure(404, {}, b'{"error":"model \\"x\\" not found, try pulling it first"}')
     assert failure.kind is FailureKind.MODEL_NOT_FOUND

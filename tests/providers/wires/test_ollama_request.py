@@ -243,7 +243,10 @@ def test_a_model_that_cannot_think_is_not_asked_to() -> None:
     ("conversation", "feature"),
     [
         (Conversation((user(ImagePart(url="https://pictures.example/1.png")),)), "an image by address"),
-        (Conversation((user(ImagePart(url="data:image/svg+xml,<svg/>")),)), "an image by address"),
+        (
+            Conversation((user(ImagePart(url="data:image/svg+xml,<svg/>")),)),
+            "an image in a data URL that is not base64",
+        ),
         (Conversation((user(DocumentPart(data="JVBERi0=", media_type="application/pdf")),)), "document in a user"),
         (Conversation((user(ToolResultPart("a", "", media=(PIXEL,))),)), "an image in a tool result"),
         (Conversation((assistant(PIXEL),)), "an image in an assistant message"),

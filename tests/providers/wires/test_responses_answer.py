@@ -27,6 +27,7 @@ from providers.domain.answer import (
 from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.types import Wire
 from providers.wires import WIRES
+from providers.wires.failure_reading import read_failure
 from tests.providers.wires.builders import events_of, named_sse, raw_of, read_all, reader
 from tests.providers.wires.responses_words import (
     USAGE,
@@ -544,7 +545,7 @@ def test_a_stream_of_something_else_is_malformed(data: bytes) -> None:
 
 def test_an_error_status_is_read_as_on_openais_other_wires() -> None:
     body = b'{"error":{"message":"Unknown","type":"invalid_request_error","code":"model_not_found"}}'
-    failure = CODEC.read_failure(404, {"x-request-id": "req_1"}, body)
+    failure = read_failure(404, {"x-request-id": "req_1"}, body)
     assert (failure.kind, failure.vendor_request_id) == (FailureKind.MODEL_NOT_FOUND, "req_1")
 
 

@@ -225,7 +225,7 @@ def test_calling_one_tool_at_a_time_needs_no_choice_on_anthropic() -> None:
     [
         (b"{}", {"type": "object", "properties": {}}),
         (b'{"properties":{"a":{}}}', {"type": "object", "properties": {"a": {}}}),
-        (b'{"type":"object"}', {"type": "object"}),
+        (b'{"type":"object"}', {"type": "object", "properties": {}}),
     ],
 )
 def test_a_tools_schema_is_an_object_on_anthropic(schema: bytes, sent: object) -> None:

@@ -10,6 +10,7 @@ import pytest
 from providers.domain.errors import ProviderError
 from providers.domain.types import Wire
 from providers.wires import WIRES
+from providers.wires.failure_reading import read_failure
 from tests.providers.wires import test_anthropic_answer as anthropic
 from tests.providers.wires import test_openai_answer as openai
 from tests.providers.wires.builders import read_all
@@ -66,5 +67,5 @@ def test_wrong_types_are_provider_errors_or_passed_by(wire: Wire) -> None:
                 read_all(wire, b"data: " + body + b"\n\n")
             with suppress(ProviderError):
                 assert WIRES[wire].read_answer(body).raw == body
-            assert WIRES[wire].read_failure(500, {}, body).message
+            assert read_failure(500, {}, body).message
     assert tried > 500
