@@ -22,7 +22,7 @@ from routerplatform.gateway.shared_counters import SharedCounters
 from routing.domain.config import Caller
 from routing.domain.decision import RoutePlan
 
-PLAN = RoutePlan((), (), "auto", persona="", policy="default", how="", defaults=PromptDefaults())
+PLAN = RoutePlan((), (), (), "auto", persona="", policy="default", how="", defaults=PromptDefaults())
 REQUEST = ChatRequest(
     model="auto", stream=False, wire=None, fields={}, conversation=lambda: Conversation(()), needs=frozenset(),
     input_tokens_bound=1_300, input_tokens_estimate=300, max_tokens=500,

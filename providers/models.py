@@ -51,6 +51,12 @@ class Provider(models.Model):
         blank=True,
         help_text="Leave empty for the vendor's own address. Include the version part, for example https://host/v1.",
     )
+    region = models.CharField(
+        max_length=20,
+        blank=True,
+        validators=[slug_name],
+        help_text="Where it processes requests, for example eu. Policies can be limited to regions.",
+    )
     is_active = models.BooleanField(
         "active", default=True, help_text="Off: no request is sent here and every route through it is skipped."
     )

@@ -66,6 +66,7 @@ def endpoint_of(provider: Provider) -> Endpoint:
         max_tokens_field=kind.max_tokens_field,
         key_strategy=cast(KeyStrategy, provider.key_strategy),
         allowed_networks=tuple(provider.allowed_networks.split()),
+        region=provider.region,
     )
 
 

@@ -1,6 +1,7 @@
 """Read the configuration that the gateway compiles."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import cast
@@ -10,16 +11,26 @@ from django.db.models import Q
 
 from providers.domain.types import PromptDefaults, RateLimit
 from providers.selectors import active_deployments, rate_limit_of
-from routing.domain.compile import AliasRow, ConfigRows, PersonaRow, PolicyRow
-from routing.domain.config import CacheMode, CacheRule, Caller, Scope
+from routing.domain.compile import AliasRow, ConfigRows, PersonaRow, PolicyRow, VariantRow
+from routing.domain.config import CacheMode, Caller, RuleMatch, RuleSubject, Scope, Unit, VariantKind
+from routing.domain.documents import CandidateDocument, LadderDocument, PolicyDocument
+from routing.domain.rules import RuleRow
 from routing.models import (
     AliasTarget,
     CandidateGroup,
+    CandidateRow,
     ConfigRevision,
+    DraftState,
+    Experiment,
+    ExperimentState,
     ModelAlias,
     Persona,
-    PolicyCandidate,
+    PolicyDraft,
+    PolicyRules,
+    RouterArtefact,
     RoutingPolicy,
+    RoutingRule,
+    RuleOutcome,
     Team,
     VirtualKey,
 )
@@ -43,6 +54,8 @@ def config_rows(*, now: datetime) -> ConfigRows:
         policies=_policies(),
         personas=_personas(),
         callers=_callers(),
+        rules=_rules(),
+        artefact=_artefact(),
     )
 
 
@@ -62,24 +75,113 @@ def _aliases() -> list[AliasRow]:
     ]
 
 
+def policy_document(rules: PolicyRules, candidates: Iterable[CandidateRow]) -> PolicyDocument:
+    """The rules of a policy or of a draft, with its models in the order of trying, as one value."""
+    return PolicyDocument(
+        candidates=tuple(
+            CandidateDocument(
+                alias=row.alias.name,
+                is_fallback=row.group == CandidateGroup.FALLBACK,
+                weight=row.weight,
+                task_type=row.task_type,
+            )
+            for row in candidates
+        ),
+        task_type=rules.task_type,
+        strategy=rules.strategy,
+        quality_floor=rules.quality_floor,
+        within_of_best=rules.within_of_best,
+        cost_weight=rules.cost_weight,
+        latency_weight=rules.latency_weight,
+        is_sticky=rules.is_sticky,
+        regions=tuple(rules.regions),
+        max_cost_nano=_nano(rules.max_cost_per_request),
+        max_latency_ms=rules.max_latency_ms,
+        required=tuple(rules.required_capabilities),
+        cache_mode=cast(CacheMode, rules.cache_mode),
+        cache_ttl_s=rules.cache_ttl_s,
+        ladder=LadderDocument(
+            cap_at=rules.ladder_cap_percent,
+            cap_tokens=rules.ladder_cap_tokens,
+            cheaper_at=rules.ladder_cheaper_percent,
+            cache_only_at=rules.ladder_cache_percent,
+            refuse_at=rules.ladder_refuse_percent,
+        ),
+        escalate_on=tuple(rules.escalate_on),
+        sample_percent=rules.sample_percent,
+        keeps_prompts=rules.keeps_prompts,
+    )
+
+
 def _policies() -> list[PolicyRow]:
-    candidates: dict[int, list[tuple[int, bool]]] = defaultdict(list)
-    for row in PolicyCandidate.objects.all():
-        candidates[row.policy_id].append((row.alias_id, row.group == CandidateGroup.FALLBACK))
+    variants = _variants()
     return [
         PolicyRow(
             id=policy.pk,
             name=policy.name,
-            task_type=policy.task_type,
             is_default=policy.is_default,
-            max_cost_nano=_nano(policy.max_cost_per_request),
-            max_latency_ms=policy.max_latency_ms,
-            required=policy.required_capabilities,
-            candidates=candidates[policy.pk],
-            cache=CacheRule(cast(CacheMode, policy.cache_mode), policy.cache_ttl_s),
+            document=policy_document(policy, policy.candidates.all()),
+            version=policy.version,
+            variants=variants[policy.pk],
         )
-        for policy in RoutingPolicy.objects.filter(is_active=True)
+        for policy in RoutingPolicy.objects.filter(is_active=True).prefetch_related("candidates__alias")
     ]
+
+
+def _variants() -> dict[int, list[VariantRow]]:
+    """By policy: the drafts that are rolled out and the challengers of experiments that run."""
+    found: dict[int, list[VariantRow]] = defaultdict(list)
+    drafts = PolicyDraft.objects.filter(state=DraftState.ROLLING_OUT).prefetch_related("candidates__alias")
+    for draft in drafts:
+        found[draft.policy_id].append(
+            VariantRow(
+                kind="rollout",
+                arm=f"v{draft.version}",
+                control="",
+                percent=draft.percent,
+                seed=draft.seed,
+                unit="conversation",
+                version=draft.version or 0,
+                document=policy_document(draft, draft.candidates.all()),
+            )
+        )
+    running = Experiment.objects.filter(state=ExperimentState.RUNNING).select_related("challenger")
+    for experiment in running.prefetch_related("challenger__candidates__alias"):
+        challenger = experiment.challenger
+        found[experiment.policy_id].append(
+            VariantRow(
+                kind=cast(VariantKind, experiment.kind),
+                arm=f"{experiment.name}:challenger",
+                control=f"{experiment.name}:control",
+                percent=experiment.percent,
+                seed=experiment.seed,
+                unit=cast(Unit, experiment.unit),
+                version=challenger.base_version,
+                document=policy_document(challenger, challenger.candidates.all()),
+                payer_key_id=experiment.payer_id or 0,
+            )
+        )
+    return found
+
+
+def _rules() -> list[RuleRow]:
+    return [
+        RuleRow(
+            name=rule.name,
+            subject=cast(RuleSubject, rule.subject),
+            header=rule.header,
+            match=cast(RuleMatch, rule.match),
+            pattern=rule.pattern,
+            task_type=rule.task_type if rule.outcome == RuleOutcome.TASK else "",
+            tier=rule.tier if rule.outcome == RuleOutcome.TIER else "",
+            alias=rule.alias.name if rule.outcome == RuleOutcome.ALIAS and rule.alias else "",
+        )
+        for rule in RoutingRule.objects.filter(is_active=True).select_related("alias")
+    ]
+
+
+def _artefact() -> str:
+    return RouterArtefact.objects.filter(is_active=True).values_list("version", flat=True).first() or ""
 
 
 def _personas() -> list[PersonaRow]:

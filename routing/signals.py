@@ -9,10 +9,16 @@ from django.dispatch import receiver
 from providers.models import CatalogueModel, Deployment, Price, Provider, ProviderKey
 from routing.models import (
     AliasTarget,
+    ClassifierPlugIn,
+    DraftCandidate,
+    Experiment,
     ModelAlias,
     Persona,
     PolicyCandidate,
+    PolicyDraft,
+    RouterArtefact,
     RoutingPolicy,
+    RoutingRule,
     Team,
     VirtualKey,
 )
@@ -29,6 +35,12 @@ COMPILED: tuple[type[Model], ...] = (
     AliasTarget,
     RoutingPolicy,
     PolicyCandidate,
+    PolicyDraft,
+    DraftCandidate,
+    Experiment,
+    RoutingRule,
+    RouterArtefact,
+    ClassifierPlugIn,
     Persona,
     VirtualKey,
 )

@@ -75,6 +75,11 @@ class UsageEntry(Struct, frozen=True):
     overhead_ms: float = 0.0
     cache: str = ""  # "hit": answered before, and kept; "miss": it was asked for and kept
     saved_nano: int | None = 0  # what a hit would have cost
+    policy_version: int = 0
+    arm: str = ""
+    task_type: str = ""
+    rule: str = ""
+    tag: str = ""
 
 
 class Dispatch(Struct, frozen=True):

@@ -20,9 +20,12 @@ from analytics.models.budgets import (
     BudgetDuration,
     BudgetLease,
     BudgetMode,
+    BudgetRaise,
     BudgetScope,
     BudgetWindow,
+    RaiseState,
 )
+from analytics.models.decisions import DecisionRecord, Feedback, FeedbackSource, Replay, ReplayState, Thumb
 from analytics.models.idempotency import IdempotentAnswer
 from analytics.models.responses import StoredResponse
 from analytics.models.rollups import DirtyHour, HourlyRollup, LedgerCheck, UsageRetention, UsageRollup
@@ -42,17 +45,25 @@ __all__ = [
     "BudgetDuration",
     "BudgetLease",
     "BudgetMode",
+    "BudgetRaise",
     "BudgetScope",
     "BudgetWindow",
     "CacheUse",
     "ChannelKind",
+    "DecisionRecord",
     "DeliveryState",
     "DirtyHour",
+    "Feedback",
+    "FeedbackSource",
     "HourlyRollup",
     "IdempotentAnswer",
     "LedgerCheck",
+    "RaiseState",
+    "Replay",
+    "ReplayState",
     "Severity",
     "StoredResponse",
+    "Thumb",
     "UsageAdjustment",
     "UsageRecord",
     "UsageRetention",

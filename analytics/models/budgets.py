@@ -7,6 +7,7 @@ A gateway admits requests out of leases that it holds in memory; it takes and re
 import zoneinfo
 from decimal import Decimal
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -219,3 +220,35 @@ class BudgetLease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.owner}: {self.amount_nano}"
+
+
+class RaiseState(models.TextChoices):
+    REVIEW = "review", "In review"
+    APPLIED = "applied", "Applied"
+    REJECTED = "rejected", "Rejected"
+    WITHDRAWN = "withdrawn", "Withdrawn"
+
+
+class BudgetRaise(models.Model):
+    """A change of a budget's amount that somebody else has to approve, and what became of it."""
+
+    budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="raises")
+    amount_from = models.DecimalField("from (USD)", max_digits=12, decimal_places=2)
+    amount_to = models.DecimalField("to (USD)", max_digits=12, decimal_places=2, validators=[MinValueValidator(0)])
+    reason = models.CharField(max_length=300, blank=True)
+    state = models.CharField(max_length=10, choices=RaiseState.choices, default=RaiseState.REVIEW)
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    reviewed_at = models.DateTimeField(null=True)
+    review_note = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        permissions = [("approve_budgetraise", "Can approve raises of budgets")]
+        constraints = [
+            models.UniqueConstraint(fields=["budget"], condition=Q(state="review"), name="one_open_raise_per_budget")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget}: {self.amount_from} to {self.amount_to}"

@@ -48,6 +48,11 @@ class UsageRecord(models.Model):
     key_prefix = models.CharField(max_length=16)
     persona = models.CharField(max_length=60, blank=True)
     policy = models.CharField(max_length=80, blank=True)
+    policy_version = models.PositiveIntegerField("version", default=0)
+    arm = models.CharField(max_length=80, blank=True, default="", help_text="Its side of an experiment or a rollout.")
+    task_type = models.CharField("kind of work", max_length=20, blank=True, default="")
+    rule = models.CharField(max_length=60, blank=True, default="", help_text="The operator's rule that fitted it.")
+    tag = models.CharField(max_length=60, blank=True, default="", help_text="What the caller calls such requests.")
     requested_model = models.CharField("asked for", max_length=200)
     provider = models.CharField(max_length=60, blank=True)
     deployment = models.CharField("served by", max_length=200, blank=True)
@@ -87,6 +92,9 @@ class UsageRecord(models.Model):
             models.Index(fields=["provider", "-started_at"], name="usage_provider_latest"),
             models.Index(fields=["-started_at"], condition=~Q(error_code=""), name="usage_errors_latest"),
             models.Index(fields=["-started_at"], condition=Q(cost_nano=None), name="usage_unpriced_latest"),
+            models.Index(fields=["policy", "-started_at"], condition=~Q(policy=""), name="usage_policy_latest"),
+            models.Index(fields=["arm", "-started_at"], condition=~Q(arm=""), name="usage_arm_latest"),
+            models.Index(fields=["rule", "-started_at"], condition=~Q(rule=""), name="usage_rule_latest"),
         ]
         constraints = [models.CheckConstraint(condition=Q(cost_nano__gte=0), name="usage_cost_not_negative")]
 

@@ -189,6 +189,7 @@ class Endpoint:
     key_strategy: KeyStrategy = "round_robin"
     allowed_networks: tuple[str, ...] = ()
     public_addresses: bool = True
+    region: str = ""  # where it processes requests
 
 
 BreakerOverride = Literal["", "open", "closed"]

@@ -18,6 +18,7 @@ from routerplatform.doors.formats import (
 )
 from routerplatform.doors.formats.protocol import Format
 from routerplatform.doors.headers import Headers, bill_headers, route_headers
+from routerplatform.doors.hints import hints_of
 from routerplatform.doors.idempotency import once, tell_whole
 from routerplatform.doors.keep_alive import KeepAlive
 from routerplatform.doors.model_list import ANTHROPIC_VERSION, list_models
@@ -110,7 +111,7 @@ async def _ask(runtime: Runtime, exchange: Exchange, caller_format: Format) -> N
 
     call = Call(
         exchange.request_id, caller_format.DOOR, exchange.credential(), exchange.began, read, exchange.bill.append,
-        exchange.header(CACHE_HEADER.encode()), exchange.header(b"traceparent"),
+        exchange.header(CACHE_HEADER.encode()), exchange.header(b"traceparent"), hints_of(exchange.scope["headers"]),
     )  # fmt: skip
     try:
         with watch, alive:

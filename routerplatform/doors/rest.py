@@ -24,6 +24,7 @@ from routerplatform.doors import schema
 from routerplatform.doors.formats import openai_chat, sse
 from routerplatform.doors.formats.native import FrameOut, NativeWriter, answer, encode
 from routerplatform.doors.headers import Headers, bill_headers, error_headers, route_headers
+from routerplatform.doors.hints import hints_of
 from routerplatform.doors.idempotency import tell_whole
 from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError, InvalidRequest, Unavailable
 from routerplatform.gateway.ids import new_request_id
@@ -104,8 +105,9 @@ class ChatView(GatewayView):
 
         wish, parent = request.headers.get(CACHE_HEADER, ""), request.headers.get("traceparent", "")
         call = Call(
-            request_id(request), "rest", credential(request), time.perf_counter(), read, bill.append, wish, parent
-        )
+            request_id(request), "rest", credential(request), time.perf_counter(), read, bill.append, wish, parent,
+            hints_of((name.lower().encode(), value.encode()) for name, value in request.headers.items()),
+        )  # fmt: skip
         try:
             return async_to_sync(_answer)(runtime, call, parsed, _scope(request))
         except GatewayError as error:

@@ -19,8 +19,9 @@ from providers.domain.estimate import unpriced_extra
 from providers.domain.types import Deployment
 from routerplatform.gateway.errors import BudgetExceeded, BudgetUnavailable, PriceUnknown
 from routerplatform.gateway.tally import Tally
-from routing.domain.config import Caller
-from routing.domain.decision import RoutePlan, explanation
+from routing.domain.config import Caller, TaskType
+from routing.domain.decision import RoutePlan
+from routing.domain.explanation import explanation
 
 DEFAULT_ANSWER = 4096  # tokens, under a hard budget, of a request without a limit
 SHORTEST_ANSWER = 64  # tokens; a shorter one is refused rather than cut, unless it was asked for
@@ -221,7 +222,7 @@ class Admissions:
 
     def admit(
         self, caller: Caller, plan: RoutePlan, *, request_id: str, door: str, is_stream: bool, now: datetime,
-        config_revision: int,
+        config_revision: int, tag: str = "",
     ) -> Admission:  # fmt: skip
         """Open the request's record in the journal, and look up which budgets it belongs to.
 
@@ -248,6 +249,11 @@ class Admissions:
             is_stream=is_stream,
             persona=plan.persona,
             policy=plan.policy,
+            policy_version=plan.policy_version,
+            arm=plan.arm,
+            task_type="" if plan.task_type is TaskType.ANY else plan.task_type.value,
+            rule=plan.rule,
+            tag=tag,
             decision=explanation(plan),
         )
         self.ledger.reserve(draft)

@@ -28,6 +28,7 @@ from routerplatform.gateway.response_cache import ResponseCache
 from routerplatform.gateway.runtime import Runtime
 from routerplatform.gateway.shared_answers import SharedAnswers
 from routerplatform.gateway.shared_counters import SharedCounters
+from routerplatform.gateway.situations import Situations
 from routerplatform.gateway.sockets import OpenSockets
 from routerplatform.gateway.traces import traces_to
 from routing.config_store import ConfigStore
@@ -68,6 +69,7 @@ def build_runtime(*, ledger_type: type[Ledger] = Ledger) -> Runtime:
         idempotency=Idempotency(SqlAnswerStore()),
         conversations=Conversations(SqlResponseStore(), kept_for=timedelta(days=settings.RESPONSES_KEPT_DAYS)),
         sockets=OpenSockets(most=settings.WEBSOCKET_MAX_SOCKETS, most_per_key=settings.WEBSOCKET_MAX_SOCKETS_PER_KEY),
+        situations=Situations(),
         metrics=metrics,
         metrics_port=MetricsPort(metrics, host=settings.METRICS_HOST, port=settings.METRICS_PORT),
         metrics_token=settings.METRICS_TOKEN,

@@ -1,7 +1,7 @@
 """The one path that every request takes, whichever door it came through. Read `serve` from top to bottom."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ from routerplatform.logs import about_request
 from routing.config_store import ConfigUnavailable
 from routing.domain.config import Caller, ConfigSnapshot, Scope
 from routing.domain.decision import NoRoute, RoutePlan, UnknownModel, decide
+from routing.domain.situation import NO_SITUATION, Situation
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class Call:
 
     `read` gives the request once the caller is known; `settled` is told the record, however the request ended.
     `cache_wish` is what the caller wants of the response cache: on, off, refresh, or nothing; `traceparent` is the
-    trace that the request is part of (W3C Trace Context).
+    trace that the request is part of (W3C Trace Context). `hints` are the headers that routing may look at (`x-…`, no
+    credentials), by their lower-case names.
     """
 
     request_id: str
@@ -40,6 +42,7 @@ class Call:
     settled: Callable[[UsageEntry], None] = lambda entry: None
     cache_wish: str = ""
     traceparent: str = ""
+    hints: Mapping[str, str] = field(default_factory=dict)
 
 
 async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
@@ -52,11 +55,13 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
     """
     about_request(call.request_id)
     ending, permit, turn, admission, tally, tail = CANCELLED, None, None, None, None, []
+    plan, situation = None, NO_SITUATION
     try:
         snapshot, now = current_config(runtime), runtime.now()
         caller = runtime.authenticator.caller(snapshot, call.credential, now=now, scope=Scope.CHAT)
         request = await call.read()
-        plan = decided(snapshot, caller, request)
+        situation = await runtime.situations.of(snapshot, caller, request, call.hints, call.request_id)
+        plan = decided(snapshot, caller, request, situation)
         permit = await runtime.rate_limits.enter(
             caller, plan, request, aliases=snapshot.aliases, member=call.request_id
         )
@@ -64,7 +69,7 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
         tally = Tally.of(request, plan.defaults, call.began)
         admission = runtime.admissions.admit(
             caller, plan, request_id=call.request_id, door=call.door, is_stream=request.stream, now=now,
-            config_revision=snapshot.revision,
+            config_revision=snapshot.revision, tag=situation.tag,
         )  # fmt: skip
         with runtime.serving():
             source = turn.replay(tally) if turn.kept else runtime.dispatcher.frames(admission, permit, plan, tally)
@@ -89,6 +94,8 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
         ending = failed(fault, tally)
         raise fault from error
     finally:
+        if plan is not None and tally is not None:
+            runtime.situations.ended(plan, situation, tally)
         entry = await _settle(runtime, call, permit, turn, admission, tally, ending)
     if entry is not None:
         yield Closed(tail, entry)
@@ -150,13 +157,15 @@ def current_config(runtime: Runtime) -> ConfigSnapshot:
         raise Unavailable("The gateway has no configuration yet. Try again in a moment.", retry_after_s=1) from error
 
 
-def decided(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest) -> RoutePlan:
+def decided(
+    snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest, situation: Situation = NO_SITUATION
+) -> RoutePlan:
     """Where a request goes.
 
     :raises ModelNotFound, NoEligibleModel:
     """
     try:
-        return decide(snapshot, caller, request)
+        return decide(snapshot, caller, request, situation)
     except UnknownModel as error:
         raise ModelNotFound(str(error), param=error.param) from error
     except NoRoute as error:

@@ -25,6 +25,7 @@ from routerplatform.gateway.metrics_port import MetricsPort
 from routerplatform.gateway.rate_limits import RateLimits
 from routerplatform.gateway.request_log import RequestLog
 from routerplatform.gateway.response_cache import ResponseCache
+from routerplatform.gateway.situations import Situations
 from routerplatform.gateway.sockets import OpenSockets
 from routerplatform.gateway.traces import Traces
 from routing.config_store import ConfigStore
@@ -59,6 +60,7 @@ class Runtime:
     request_log: RequestLog
     traces: Traces
     sockets: OpenSockets
+    situations: Situations
     max_body_bytes: int
     metrics_token: str = field(repr=False)  # empty: whoever is on this machine may read metrics
     keep_alive_s: float  # of silence in a stream, before it gets a sign of life; 0: never

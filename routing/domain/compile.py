@@ -5,22 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from providers.domain.types import Capability, Deployment, PromptDefaults, RateLimit
-from routing.domain.config import (
-    USUAL_CACHE,
-    Alias,
-    CacheRule,
-    Caller,
-    Candidate,
-    ConfigSnapshot,
-    Persona,
-    Policy,
-    TaskType,
-)
+from providers.domain.types import Deployment, PromptDefaults, RateLimit
+from routing.domain.config import Alias, Caller, ConfigSnapshot, Persona, Policy, TaskType, Unit, Variant, VariantKind
+from routing.domain.documents import ConfigError, PolicyDocument, capabilities_named, compile_policy
+from routing.domain.rules import RuleRow, compile_rule
 
-
-class ConfigError(Exception):
-    """The configuration contradicts itself; the text names the row and what to change."""
+__all__ = ["AliasRow", "ConfigError", "ConfigRows", "PersonaRow", "PolicyRow", "VariantRow", "compile_snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +23,28 @@ class AliasRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyRow:
-    """`candidates` are (alias id, is a fallback), in the order of trying."""
+class VariantRow:
+    """Other rules for a share of a policy's requests: a draft that is rolled out, or an experiment's challenger."""
 
+    kind: VariantKind
+    arm: str
+    control: str
+    percent: int
+    seed: str
+    unit: Unit
+    version: int
+    document: PolicyDocument
+    payer_key_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
     id: int
     name: str
-    task_type: str
     is_default: bool
-    max_cost_nano: int | None
-    max_latency_ms: int | None
-    required: Sequence[str]
-    candidates: Sequence[tuple[int, bool]]
-    cache: CacheRule = USUAL_CACHE
+    document: PolicyDocument
+    version: int = 0
+    variants: Sequence[VariantRow] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class ConfigRows:
     policies: Sequence[PolicyRow]
     personas: Sequence[PersonaRow]
     callers: Sequence[tuple[str, Caller]]
+    rules: Sequence[RuleRow] = ()  # in the order in which they are looked at
+    artefact: str = ""
 
 
 def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
@@ -76,13 +78,14 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
     drops out too, and is named among the problems: one such row must not keep every other edit, a revoked key among
     them, from taking effect.
 
-    :raises ConfigError: an unknown capability or task type.
+    :raises ConfigError: an unknown capability, task type or strategy; a rule that does not compile.
     """
     aliases = {
         row.id: Alias(row.name, row.description, _present(rows.deployments, row.deployment_ids), row.rate_limit)
         for row in rows.aliases
     }
-    policies = {row.id: _policy(row, aliases) for row in rows.policies}
+    by_name = {alias.name: alias for alias in aliases.values()}
+    policies = {row.id: _policy(row, by_name) for row in rows.policies}
     personas = {row.slug: _persona(row, policies[row.policy_id]) for row in rows.personas if row.policy_id in policies}
     defaults = [policies[row.id] for row in rows.policies if row.is_default]
     return ConfigSnapshot(
@@ -90,11 +93,14 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
         compiled_at=now,
         callers_by_digest=dict(rows.callers),
         callers_by_key_id={caller.key_id: caller for _, caller in rows.callers},
-        aliases={alias.name: alias for alias in aliases.values()},
+        aliases=by_name,
         deployments={deployment.name: deployment for deployment in rows.deployments.values()},
         policies={policy.name: policy for policy in policies.values()},
         personas=personas,
         default_policy=defaults[0] if defaults else None,
+        rules=tuple(compile_rule(row) for row in rows.rules),
+        task_policies=_by_task(policies.values()),
+        artefact=rows.artefact,
         problems=tuple(
             f"Persona “{row.slug}” uses a policy that is not active. Activate it or choose another."
             for row in rows.personas
@@ -107,21 +113,32 @@ def _present(deployments: Mapping[int, Deployment], ids: Iterable[int]) -> tuple
     return tuple(deployments[i] for i in ids if i in deployments)
 
 
-def _policy(row: PolicyRow, aliases: Mapping[int, Alias]) -> Policy:
-    try:
-        task_type = TaskType(row.task_type)
-    except ValueError:
-        raise ConfigError(f"Policy “{row.name}” has the unknown task type “{row.task_type}”.") from None
-    return Policy(
-        id=row.id,
-        name=row.name,
-        task_type=task_type,
-        candidates=tuple(Candidate(aliases[i], is_fallback) for i, is_fallback in row.candidates if i in aliases),
-        required=_capabilities(row.required, f"Policy “{row.name}”"),
-        max_cost_nano=row.max_cost_nano,
-        max_latency_ms=row.max_latency_ms,
-        cache=row.cache,
+def _policy(row: PolicyRow, aliases: Mapping[str, Alias]) -> Policy:
+    variants = tuple(
+        Variant(
+            kind=one.kind,
+            arm=one.arm,
+            control=one.control,
+            percent=one.percent,
+            seed=one.seed,
+            unit=one.unit,
+            policy=compile_policy(one.document, aliases, policy_id=row.id, name=row.name, version=one.version),
+            payer_key_id=one.payer_key_id,
+        )
+        for one in row.variants
     )
+    return compile_policy(
+        row.document, aliases, policy_id=row.id, name=row.name, version=row.version, variants=variants
+    )
+
+
+def _by_task(policies: Iterable[Policy]) -> dict[TaskType, Policy]:
+    """The policy for each kind of work that has one; of several the first by name."""
+    found: dict[TaskType, Policy] = {}
+    for policy in sorted(policies, key=lambda policy: policy.name):
+        if policy.task_type is not TaskType.ANY and policy.candidates:
+            found.setdefault(policy.task_type, policy)
+    return found
 
 
 def _persona(row: PersonaRow, policy: Policy) -> Persona:
@@ -131,12 +148,5 @@ def _persona(row: PersonaRow, policy: Policy) -> Persona:
         description=row.description,
         policy=policy,
         defaults=row.defaults,
-        required=_capabilities(row.required, f"Persona “{row.slug}”"),
+        required=capabilities_named(tuple(row.required), f"Persona “{row.slug}”"),
     )
-
-
-def _capabilities(names: Iterable[str], where: str) -> frozenset[Capability]:
-    try:
-        return frozenset(Capability(name) for name in names)
-    except ValueError as error:
-        raise ConfigError(f"{where} requires an unknown capability: {error}.") from None

@@ -1,13 +1,35 @@
 """Decide which deployments serve a request, in which order, and why. Pure and deterministic."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from providers.domain.types import NO_DEFAULTS, Capability, ChatRequest, Deployment, PromptDefaults
-from routing.domain.config import USUAL_CACHE, Alias, CacheRule, Caller, ConfigSnapshot, Persona, Policy
+from routing.domain.classification.types import Classification, QualityEstimate, QualityQuestion
+from routing.domain.config import (
+    BY_QUALITY,
+    USUAL_CACHE,
+    Alias,
+    CacheRule,
+    Caller,
+    Candidate,
+    ConfigSnapshot,
+    Escalation,
+    Persona,
+    Policy,
+    Strategy,
+    TaskType,
+)
 from routing.domain.eligibility import Demand, demand_of, estimated_cost_nano, reason_to_skip
+from routing.domain.ladder import Step, refusal_of, step_of
+from routing.domain.situation import NO_SITUATION, Situation
+from routing.domain.splits import Arm, arm_of
+from routing.domain.strategies import STRATEGIES
+from routing.domain.strategies.by_cost import cheapest_first
+from routing.domain.strategies.protocol import Occasion, Option
 
 AUTO = "auto"
+NO_STEP: Final = Step()
 
 
 class NoRoute(Exception):
@@ -26,23 +48,39 @@ class UnknownModel(NoRoute):
         self.param = param
 
 
+class LadderRefusal(NoRoute):
+    """The policy refuses because a budget is used up so far."""
+
+
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """One candidate of a decision. `reason` is empty for those that can serve."""
+    """One candidate of a decision. `reason` is empty for those that can serve; what was not looked at is None.
+
+    `score` is the number that the strategy went by, `quality` the expected share of good answers.
+    """
 
     deployment: str
     alias: str
     verdict: str  # "chosen" | "fallback" | "skipped"
     reason: str
     estimated_cost_nano: int | None
+    quality: float | None = None
+    quality_basis: str = ""
+    latency_ms: float | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
     """Where a request goes: the first target serves, the others are fallbacks in order; never empty. `aliases` are the
-    names through which each of them was found."""
+    names through which each of them was found.
+
+    `arm` is the side of an experiment or a rollout that the request is on; `step` what the policy does because a
+    budget fills. `sticks` says that the target was kept because it has answered this conversation.
+    """
 
     targets: tuple[Deployment, ...]
+    aliases: tuple[str, ...]
     considered: tuple[Considered, ...]
     requested: str
     persona: str
@@ -50,70 +88,87 @@ class RoutePlan:
     how: str  # in words: what the name that the caller sent was taken for
     defaults: PromptDefaults
     cache: CacheRule = USUAL_CACHE
-
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        return tuple(one.alias for one in self.considered if one.verdict != "skipped")
+    policy_version: int = 0
+    strategy: Strategy = Strategy.PRIORITY
+    task: Classification | None = None
+    task_type: TaskType = TaskType.ANY
+    rule: str = ""
+    arm: str = ""
+    step: Step = NO_STEP
+    sticks: bool = False
+    escalate_on: frozenset[Escalation] = frozenset()
+    followed: Policy | None = None  # the rules that decided, of a request that a policy routes
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class Choice:
     """What a model name stands for: the candidates in order, and the rules that go with them."""
 
     how: str
-    candidates: tuple[tuple[str, Deployment], ...]  # (alias, deployment)
+    candidates: tuple[tuple[Candidate | None, str, Deployment], ...]  # (of the policy, alias, deployment)
     policy: Policy | None = None
     persona: Persona | None = None
+    arm: str = ""
 
 
-def decide(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest) -> RoutePlan:
+def decide(
+    snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest, situation: Situation = NO_SITUATION
+) -> RoutePlan:
     """Choose the targets of a request.
 
     :raises UnknownModel: the name means nothing here, or nothing that this key may use.
+    :raises LadderRefusal: a budget is so full that the policy refuses.
     :raises NoRoute: there are candidates, but none can serve this request.
     """
-    choice = _choice(snapshot, request)
-    allowed = [(alias, d) for alias, d in choice.candidates if _may_use(caller, alias)]
-    if choice.candidates and not allowed:
+    return decide_as(chosen(snapshot, caller, request, situation), snapshot, caller, request, situation)
+
+
+def decide_as(
+    choice: Choice, snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest, situation: Situation
+) -> RoutePlan:
+    """Choose among the candidates of `choice`; raises as `decide`."""
+    policy, persona = choice.policy, choice.persona
+    candidates = _with_rule(choice, snapshot, situation)
+    allowed = [one for one in candidates if _may_use(caller, one[1])]
+    if candidates and not allowed:
         raise UnknownModel(f"This key may not use the model “{request.model}”.")
-    defaults = choice.persona.defaults if choice.persona else NO_DEFAULTS
-    required = choice.persona.required if choice.persona else frozenset()
-    max_tokens = request.max_tokens or defaults.max_tokens
-    demand = demand_of(request, required=required, policy=choice.policy, max_tokens=max_tokens)
-    targets, considered = _weigh(_without_repeats(allowed), demand)
-    if not targets:
-        raise NoRoute(_nothing_fits(choice, considered), considered)
+    step = step_of(policy.ladder, situation.budget_used) if policy and policy.ladder else NO_STEP
+    if step.refuses:
+        raise LadderRefusal(refusal_of(policy.name if policy else "", situation.budget_used))
+    defaults = persona.defaults if persona else NO_DEFAULTS
+    required = persona.required if persona else frozenset()
+    demand = demand_of(
+        request,
+        required=required,
+        policy=policy,
+        max_tokens=step.capped(request.max_tokens or defaults.max_tokens),
+        situation=situation,
+    )
+    fits, skipped = _sifted(_without_repeats(allowed), demand, situation)
+    if not fits:
+        raise NoRoute(_nothing_fits(choice, skipped), skipped)
+    ordered, sticks = _ordered(fits, policy, situation, step)
     return RoutePlan(
-        targets=targets,
-        considered=considered,
+        targets=tuple(option.deployment for option in ordered),
+        aliases=tuple(option.alias for option in ordered),
+        considered=(*_looked_at(ordered, policy), *skipped),
         requested=request.model,
-        persona=choice.persona.slug if choice.persona else "",
-        policy=choice.policy.name if choice.policy else "",
+        persona=persona.slug if persona else "",
+        policy=policy.name if policy else "",
         how=choice.how,
         defaults=defaults,
-        cache=choice.policy.cache if choice.policy else USUAL_CACHE,
+        cache=policy.cache if policy else USUAL_CACHE,
+        policy_version=policy.version if policy else 0,
+        strategy=policy.strategy if policy else Strategy.PRIORITY,
+        task=situation.task if policy else None,
+        task_type=task_of(situation) if policy else TaskType.ANY,
+        rule=situation.rule.name if policy and situation.rule else "",
+        arm=choice.arm,
+        step=step,
+        sticks=sticks,
+        escalate_on=policy.escalate_on if policy else frozenset(),
+        followed=policy,
     )
-
-
-def explanation(plan: RoutePlan) -> dict[str, Any]:
-    """Why this route, as JSON: for the usage record, the request page and the playground."""
-    return {
-        "requested": plan.requested,
-        "how": plan.how,
-        "persona": plan.persona,
-        "policy": plan.policy,
-        "strategy": "priority",
-        "candidates": [
-            {
-                "deployment": considered.deployment,
-                "alias": considered.alias,
-                "verdict": considered.verdict,
-                "reason": considered.reason,
-                "estimated_cost_nano": considered.estimated_cost_nano,
-            }
-            for considered in plan.considered
-        ],
-    }
 
 
 def visible_models(snapshot: ConfigSnapshot, caller: Caller) -> list[Alias]:
@@ -127,24 +182,70 @@ def chats(alias: Alias) -> bool:
     return any(Capability.EMBEDDINGS not in deployment.capabilities for deployment in alias.deployments)
 
 
-def _choice(snapshot: ConfigSnapshot, request: ChatRequest) -> _Choice:
-    """What the caller's names mean. A persona sets prompt and policy; a model beside it still picks the model."""
+# --- what a name stands for ---------------------------------------------------------------------------------------
+
+
+def policy_named(snapshot: ConfigSnapshot, request: ChatRequest) -> tuple[Policy | None, Persona | None]:
+    """The policy that the caller's names lead to, before any experiment or task; None for a model's own name.
+
+    :raises NoRoute: “auto” without a default policy, a persona that does not exist.
+    """
     model = request.model or AUTO
     persona = _persona_named(snapshot, request.persona or (model if model in snapshot.personas else ""))
     if persona and model in {AUTO, persona.slug}:
-        return _by_policy(persona.policy, persona, f"persona “{persona.slug}” follows policy “{persona.policy.name}”")
+        return persona.policy, persona
     if model == AUTO:
         if snapshot.default_policy is None:
             raise NoRoute("“auto” needs a default policy, and none is set. Mark a routing policy as default.")
-        policy = snapshot.default_policy
-        return _by_policy(policy, None, f"“auto” follows the default policy “{policy.name}”")
+        return snapshot.default_policy, None
+    return None, persona
+
+
+def chosen(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest, situation: Situation) -> Choice:
+    """What the caller's names mean. A persona sets prompt and policy; a model beside it still picks the model.
+
+    :raises NoRoute: as `policy_named`; a model that does not exist.
+    """
+    policy, persona = policy_named(snapshot, request)
+    if policy is not None:
+        named = f"persona “{persona.slug}”" if persona else "“auto”"
+        how = f"{named} follows {'' if persona else 'the default '}policy “{policy.name}”"
+        return followed(policy, snapshot, caller, situation, persona=persona, how=how)
+    model = request.model
     alias = snapshot.aliases.get(model)
     if alias:
-        return _Choice(f"model alias “{model}”", tuple((alias.name, d) for d in alias.deployments), persona=persona)
+        return Choice(f"model alias “{model}”", tuple((None, alias.name, d) for d in alias.deployments), None, persona)
     deployment = snapshot.deployments.get(model)
     if deployment:
-        return _Choice(f"pinned to “{model}”", ((model, deployment),), persona=persona)
+        return Choice(f"pinned to “{model}”", ((None, model, deployment),), None, persona)
     raise UnknownModel(f"The model “{model}” does not exist. GET /v1/models lists what you can name.")
+
+
+def followed(
+    policy: Policy,
+    snapshot: ConfigSnapshot,
+    caller: Caller,
+    situation: Situation,
+    *,
+    persona: Persona | None = None,
+    how: str,
+) -> Choice:
+    """The candidates of `policy`: by the policy for this kind of work, if it hands over to one, and by the side of an
+    experiment or rollout that the request is on."""
+    task = task_of(situation)
+    special = snapshot.task_policies.get(task) if policy.strategy is Strategy.TASK_BASED else None
+    if special is not None and special is not policy and not any(one.task_type is task for one in policy.candidates):
+        policy, how = special, f"{how}, which for {task} hands over to policy “{special.name}”"
+    arm = arm_of(policy, caller, situation) if policy.variants else Arm(policy)
+    candidates = tuple((c, c.alias.name, d) for c in arm.policy.candidates for d in c.alias.deployments)
+    return Choice(how, candidates, arm.policy, persona, arm.name)
+
+
+def task_of(situation: Situation) -> TaskType:
+    """The kind of work: what an operator's rule says of it, else the classifier."""
+    if situation.rule is not None and situation.rule.task_type is not None:
+        return situation.rule.task_type
+    return situation.task.label if situation.task is not None else TaskType.ANY
 
 
 def _persona_named(snapshot: ConfigSnapshot, slug: str) -> Persona | None:
@@ -156,39 +257,143 @@ def _persona_named(snapshot: ConfigSnapshot, slug: str) -> Persona | None:
     return persona
 
 
-def _by_policy(policy: Policy, persona: Persona | None, how: str) -> _Choice:
-    candidates = tuple((c.alias.name, deployment) for c in policy.candidates for deployment in c.alias.deployments)
-    return _Choice(how, candidates, policy, persona)
+Found = tuple[Candidate | None, str, Deployment]
+
+
+def _with_rule(choice: Choice, snapshot: ConfigSnapshot, situation: Situation) -> Sequence[Found]:
+    """The candidates, those that an operator's rule prefers in front."""
+    rule = situation.rule
+    if rule is None or choice.policy is None:
+        return choice.candidates
+    if rule.alias and rule.alias in snapshot.aliases:
+        first = [(None, rule.alias, deployment) for deployment in snapshot.aliases[rule.alias].deployments]
+        return [*first, *choice.candidates]
+    return choice.candidates
 
 
 def _may_use(caller: Caller, alias: str) -> bool:
     return not caller.allowed_aliases or alias in caller.allowed_aliases
 
 
-def _without_repeats(candidates: list[tuple[str, Deployment]]) -> list[tuple[str, Deployment]]:
+def _without_repeats(candidates: Iterable[Found]) -> list[Found]:
     """Two aliases may share a deployment: it is tried once, at its first place."""
-    first: dict[int, tuple[str, Deployment]] = {}
-    for alias, deployment in candidates:
-        first.setdefault(deployment.id, (alias, deployment))
+    first: dict[int, Found] = {}
+    for found in candidates:
+        first.setdefault(found[2].id, found)
     return list(first.values())
 
 
-def _weigh(
-    candidates: list[tuple[str, Deployment]], demand: Demand
-) -> tuple[tuple[Deployment, ...], tuple[Considered, ...]]:
-    targets: list[Deployment] = []
-    considered: list[Considered] = []
-    for alias, deployment in candidates:
-        cost = estimated_cost_nano(deployment, demand)
+# --- who can, and in which order ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A candidate that can serve. Those without a `candidate` were put first by a rule, or named by the caller."""
+
+    candidate: Candidate | None
+    option: Option
+
+
+def _sifted(
+    candidates: Sequence[Found], demand: Demand, situation: Situation
+) -> tuple[list[_Fit], tuple[Considered, ...]]:
+    fits: list[_Fit] = []
+    skipped: list[Considered] = []
+    for position, (candidate, alias, deployment) in enumerate(candidates):
+        cached = demand.cached_input if deployment.name == situation.pinned else 0
+        cost = estimated_cost_nano(deployment, demand, cached_input=cached)
         reason = reason_to_skip(deployment, demand, cost)
-        verdict = "skipped" if reason else "fallback" if targets else "chosen"
-        considered.append(Considered(deployment.name, alias, verdict, reason, cost))
-        if not reason:
-            targets.append(deployment)
-    return tuple(targets), tuple(considered)
+        if reason:
+            skipped.append(Considered(deployment.name, alias, "skipped", reason, cost))
+        elif candidate is None:
+            fits.append(_Fit(None, Option(deployment, alias, position, cost_nano=cost)))
+        else:
+            option = Option(deployment, alias, position, candidate.weight, candidate.task_type, cost)
+            fits.append(_Fit(candidate, option))
+    return fits, tuple(skipped)
 
 
-def _nothing_fits(choice: _Choice, considered: tuple[Considered, ...]) -> str:
+def _ordered(
+    fits: Sequence[_Fit], policy: Policy | None, situation: Situation, step: Step
+) -> tuple[list[Option], bool]:
+    """The options in the order of asking, and whether the first was kept for the conversation's sake."""
+    if policy is None:
+        return [fit.option for fit in fits], False
+    strategy = STRATEGIES[policy.strategy]
+    informed = [replace(fit, option=_informed(fit.option, policy, situation)) for fit in fits]
+    first = [fit.option for fit in informed if fit.candidate is None]
+    preferred = [fit.option for fit in informed if fit.candidate is not None and not fit.candidate.is_fallback]
+    fallbacks = [fit.option for fit in informed if fit.candidate is not None and fit.candidate.is_fallback]
+    if step.is_cheaper:
+        ordered = [*first, *cheapest_first([*preferred, *fallbacks], replace(policy, quality_floor=None))]
+    else:
+        occasion = Occasion(situation.seed, situation.turn, task_of(situation))
+        ordered = [*first, *strategy.order(preferred, policy, occasion), *fallbacks]
+    if situation.rule is not None and situation.rule.tier:
+        tier = situation.rule.tier
+        ordered.sort(key=lambda option: option.deployment.cost_tier != tier)
+    if situation.pinned:
+        return _kept(ordered, policy, situation)
+    return ordered, False
+
+
+def _informed(option: Option, policy: Policy, situation: Situation) -> Option:
+    """With what the policy's strategy looks at."""
+    strategy = STRATEGIES[policy.strategy]
+    if not strategy.needs_quality and not strategy.needs_standing:
+        return option
+    deployment = option.deployment
+    estimate = _estimate(deployment, situation) if strategy.needs_quality else None
+    standing = situation.standing(deployment) if strategy.needs_standing else None
+    latency = deployment.expected_latency_ms if standing is None or standing.latency_ms is None else standing.latency_ms
+    return replace(
+        option,
+        quality=estimate.mean if estimate else 0.0,
+        quality_basis=estimate.basis if estimate else "",
+        latency_ms=latency,
+        in_flight=standing.in_flight if standing else 0,
+        headroom=standing.headroom if standing else 1.0,
+    )
+
+
+def _estimate(deployment: Deployment, situation: Situation) -> QualityEstimate:
+    return situation.quality(QualityQuestion(deployment.model, deployment.cost_tier, situation.task, situation.tag))
+
+
+def _kept(ordered: list[Option], policy: Policy, situation: Situation) -> tuple[list[Option], bool]:
+    """The conversation's own model first, if it can go on: a loop of tool calls always does, another turn where the
+    policy says so and the model is good enough for it."""
+    own = next((option for option in ordered if option.name == situation.pinned), None)
+    if own is None or not (situation.is_tool_loop or policy.is_sticky):
+        return ordered, False
+    floor = policy.quality_floor if policy.strategy in BY_QUALITY else None
+    if floor is not None and own.quality < floor and not situation.is_tool_loop:
+        return ordered, False
+    return [own, *(option for option in ordered if option is not own)], True
+
+
+# --- in words -----------------------------------------------------------------------------------------------------
+
+
+def _looked_at(ordered: Sequence[Option], policy: Policy | None) -> list[Considered]:
+    strategy = STRATEGIES[policy.strategy] if policy else None
+    return [
+        Considered(
+            option.deployment.name,
+            option.alias,
+            "fallback" if index else "chosen",
+            "",
+            option.cost_nano,
+            option.quality if strategy is not None and strategy.needs_quality else None,
+            option.quality_basis,
+            option.latency_ms,
+            strategy.score(option, policy) if strategy is not None and policy is not None else None,
+        )
+        for index, option in enumerate(ordered)
+    ]
+
+
+def _nothing_fits(choice: Choice, considered: tuple[Considered, ...]) -> str:
     if not considered:
         return f"No active deployment can serve this: {choice.how}, which has no active model behind it."
     reasons = "; ".join(f"{c.deployment}: {c.reason}" for c in considered[:5])

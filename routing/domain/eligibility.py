@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from providers.domain.pricing import bound_nano
+from providers.domain.answer import Usage
+from providers.domain.pricing import bound_nano, cost_nano
 from providers.domain.types import Capability, ChatRequest, Deployment, Operation
 from routing.domain.config import Policy
+from routing.domain.situation import NO_SITUATION, Situation
 
 DEFAULT_OUTPUT_TOKENS = 1024  # the answer length that an estimate assumes when nobody has set a limit
 
@@ -18,13 +20,21 @@ class Demand:
     input_tokens: int
     output_tokens: int  # of each choice
     choices: int = 1
+    expected_output_tokens: int | None = None  # what answers of this kind usually have; None: nobody knows
+    cached_input: int = 0  # tokens of the prompt that the conversation's own model has in its cache
+    regions: frozenset[str] = frozenset()
     max_cost_nano: int | None = None
     max_latency_ms: int | None = None
     only_at: str = ""  # the one deployment that keeps what the request refers to
 
 
 def demand_of(
-    request: ChatRequest, *, required: frozenset[Capability], policy: Policy | None, max_tokens: int | None
+    request: ChatRequest,
+    *,
+    required: frozenset[Capability],
+    policy: Policy | None,
+    max_tokens: int | None,
+    situation: Situation = NO_SITUATION,
 ) -> Demand:
     """Add up what the request needs, what its persona and policy require, and the policy's ceilings."""
     return Demand(
@@ -33,16 +43,28 @@ def demand_of(
         input_tokens=request.input_tokens_estimate,
         output_tokens=(max_tokens or DEFAULT_OUTPUT_TOKENS) if request.operation is Operation.CHAT else 0,
         choices=request.choices,
+        expected_output_tokens=situation.usual_output,
+        cached_input=situation.cached_input,
+        regions=policy.regions if policy else frozenset(),
         max_cost_nano=policy.max_cost_nano if policy else None,
         max_latency_ms=policy.max_latency_ms if policy else None,
         only_at=request.only_at,
     )
 
 
-def estimated_cost_nano(deployment: Deployment, demand: Demand) -> int | None:
-    """The likely most that the request costs here, nano-USD; None when the price is unknown."""
+def estimated_cost_nano(deployment: Deployment, demand: Demand, *, cached_input: int = 0) -> int | None:
+    """What the request will probably cost here, nano-USD; None when the price is unknown. `cached_input` tokens of the
+    prompt are read from the vendor's cache."""
+    if deployment.price is None:
+        return None
     output = min(demand.output_tokens, deployment.max_output_tokens or demand.output_tokens)
-    return bound_nano(demand.input_tokens, output * demand.choices, deployment.price) if deployment.price else None
+    if demand.expected_output_tokens is not None:
+        output = min(output, demand.expected_output_tokens)
+    if cached_input and Capability.PROMPT_CACHING in deployment.capabilities:
+        read = min(cached_input, demand.input_tokens)
+        usage = Usage(demand.input_tokens - read, cache_read_input_tokens=read, output_tokens=output * demand.choices)
+        return cost_nano(usage, deployment.price)
+    return bound_nano(demand.input_tokens, output * demand.choices, deployment.price)
 
 
 def reason_to_skip(deployment: Deployment, demand: Demand, cost_nano: int | None) -> str:
@@ -51,11 +73,18 @@ def reason_to_skip(deployment: Deployment, demand: Demand, cost_nano: int | None
         return f"the response that is continued here is kept at {demand.only_at}"
     if demand.operation is Operation.CHAT and Capability.EMBEDDINGS in deployment.capabilities:
         return "it makes embeddings and does not chat"
+    if demand.regions and deployment.endpoint.region not in demand.regions:
+        region = deployment.endpoint.region or "an unknown region"
+        return f"it is served in {region}; the policy allows {', '.join(sorted(demand.regions))}"
     missing = demand.needs - deployment.capabilities
     if missing:
         return f"cannot do {', '.join(sorted(missing))}"
     if deployment.context_window and demand.input_tokens > deployment.context_window:
         return f"prompt of about {demand.input_tokens:,} tokens is over its context of {deployment.context_window:,}"
+    return _over_a_ceiling(deployment, demand, cost_nano)
+
+
+def _over_a_ceiling(deployment: Deployment, demand: Demand, cost_nano: int | None) -> str:
     if demand.max_cost_nano is not None:
         if cost_nano is None:
             return "its price is unknown and the policy sets a cost ceiling"

@@ -29,7 +29,7 @@ from routerplatform.doors.formats.ascii_json import encode as encode
 from routerplatform.doors.formats.openai_writing import NO_ARGUMENTS
 from routerplatform.gateway.errors import GatewayError
 from routerplatform.gateway.steps import Closed, Opened
-from routing.domain.decision import explanation
+from routing.domain.explanation import explanation
 
 
 class FrameOut(Struct, kw_only=True, omit_defaults=True, tag_field="type", tag=str.lower):

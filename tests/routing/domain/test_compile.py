@@ -1,25 +1,25 @@
 """From rows to a snapshot: references resolved, contradictions named."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from providers.domain.types import Capability, PromptDefaults
 from routing.domain.compile import AliasRow, ConfigError, ConfigRows, PersonaRow, PolicyRow, compile_snapshot
+from routing.domain.documents import CandidateDocument, PolicyDocument
 from tests.routing.domain.build import NOW, caller, deployment
 
 
-def policy_row(number: int = 1, **options: Any) -> PolicyRow:
-    values: dict[str, Any] = {
-        "name": f"policy-{number}",
-        "task_type": "ANY",
-        "is_default": False,
-        "max_cost_nano": None,
-        "max_latency_ms": None,
-        "required": [],
-        "candidates": [],
-    }
-    return PolicyRow(id=number, **{**values, **options})
+ALIASES = {10: "fast", 11: "wise"}
+
+
+def policy_row(number: int = 1, *, candidates: Sequence[tuple[int, bool]] = (), **options: Any) -> PolicyRow:
+    """`candidates` are (alias id, is a fallback); what is not a field of the row is one of its document."""
+    row = {name: options.pop(name) for name in ("name", "is_default", "version", "variants") if name in options}
+    models = tuple(CandidateDocument(ALIASES.get(alias, "gone"), is_fallback) for alias, is_fallback in candidates)
+    document = PolicyDocument(candidates=models, **options)
+    return PolicyRow(id=number, **{"name": f"policy-{number}", "is_default": False, **row}, document=document)
 
 
 def rows(**options: Any) -> ConfigRows:
@@ -79,9 +79,9 @@ def test_a_persona_whose_policy_is_not_active_is_left_out_and_named() -> None:
 
 @pytest.mark.parametrize("where", ["policy", "persona"])
 def test_an_unknown_capability_is_refused_by_name(where: str) -> None:
-    unknown = ["telepathy"]
+    unknown = ("telepathy",)
     config = rows(
-        policies=[policy_row(required=unknown if where == "policy" else [])],
+        policies=[policy_row(required=unknown if where == "policy" else ())],
         personas=[persona_row(required=unknown if where == "persona" else [])],
     )
     with pytest.raises(ConfigError, match="telepathy"):

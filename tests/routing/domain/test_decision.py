@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.domain.types import NO_DEFAULTS, Capability, Price
-from routing.domain.decision import NoRoute, UnknownModel, chats, decide, explanation, visible_models
+from routing.domain.decision import NoRoute, UnknownModel, chats, decide, visible_models
+from routing.domain.explanation import explanation
 from tests.routing.domain.build import EVERYTHING, alias, caller, deployment, persona, policy, request, snapshot
 
 SWIFT, DEEP, SAGE = deployment(1, "swift"), deployment(2, "deep"), deployment(3, "sage")
@@ -123,9 +124,9 @@ def test_a_deployment_that_cannot_serve_is_skipped_with_a_reason(
     weak = deployment(1, "weak", **options)
     plan = decide(snapshot(alias("two", weak, SAGE)), caller(), request("two", **asked))
     assert plan.targets == (SAGE,)
-    assert plan.considered[0].verdict == "skipped"
-    assert reason in plan.considered[0].reason
-    assert plan.considered[1].verdict == "chosen"
+    assert plan.considered[0].verdict == "chosen"
+    assert plan.considered[1].verdict == "skipped"
+    assert reason in plan.considered[1].reason
 
 
 def test_a_context_that_is_not_known_excludes_nothing() -> None:
@@ -138,8 +139,8 @@ def test_a_cost_ceiling_skips_what_is_dearer_and_what_has_no_price() -> None:
     rules = policy("default", alias("a", dear), alias("b", unpriced), alias("c", SAGE), max_cost_nano=5_000_000)
     plan = decide(snapshot(default=rules), caller(), request("auto"))
     assert plan.targets == (SAGE,)
-    assert [c.reason.split(" ")[0] for c in plan.considered] == ["estimated", "its", ""]
-    assert plan.considered[2].estimated_cost_nano == 100 * 1_000 + 1_000 * 2_000  # 100 in, its longest answer out
+    assert [c.reason.split(" ")[0] for c in plan.considered] == ["", "estimated", "its"]
+    assert plan.considered[0].estimated_cost_nano == 100 * 1_000 + 1_000 * 2_000  # 100 in, its longest answer out
 
 
 def test_a_latency_ceiling_skips_what_is_slower_and_keeps_what_is_not_known() -> None:
@@ -147,7 +148,7 @@ def test_a_latency_ceiling_skips_what_is_slower_and_keeps_what_is_not_known() ->
     rules = policy("default", alias("a", slow), alias("b", SAGE), max_latency_ms=8_000)
     plan = decide(snapshot(default=rules), caller(), request("auto"))
     assert plan.targets == (SAGE,)
-    assert "over the policy's ceiling of 8000 ms" in plan.considered[0].reason
+    assert "over the policy's ceiling of 8000 ms" in plan.considered[1].reason
 
 
 @pytest.mark.parametrize("where", ["policy", "persona"])
