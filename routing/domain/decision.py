@@ -233,12 +233,23 @@ def followed(
     """The candidates of `policy`: by the policy for this kind of work, if it hands over to one, and by the side of an
     experiment or rollout that the request is on."""
     task = task_of(situation)
-    special = snapshot.task_policies.get(task) if policy.strategy is Strategy.TASK_BASED else None
-    if special is not None and special is not policy and not any(one.task_type is task for one in policy.candidates):
+    special = handed_over(policy, snapshot, task)
+    if special is not policy:
         policy, how = special, f"{how}, which for {task} hands over to policy “{special.name}”"
     arm = arm_of(policy, caller, situation) if policy.variants else Arm(policy)
     candidates = tuple((c, c.alias.name, d) for c in arm.policy.candidates for d in c.alias.deployments)
     return Choice(how, candidates, arm.policy, persona, arm.name)
+
+
+def handed_over(policy: Policy, snapshot: ConfigSnapshot, task: TaskType) -> Policy:
+    """The policy that serves this kind of work: itself, unless it goes “by kind of work” and prefers no model for it
+    while another policy is made for it."""
+    if policy.strategy is not Strategy.TASK_BASED:
+        return policy
+    special = snapshot.task_policies.get(task)
+    if special is None or any(one.task_type is task for one in policy.candidates):
+        return policy
+    return special
 
 
 def task_of(situation: Situation) -> TaskType:
@@ -302,7 +313,7 @@ def _sifted(
     for position, (candidate, alias, deployment) in enumerate(candidates):
         cached = demand.cached_input if deployment.name == situation.pinned else 0
         cost = estimated_cost_nano(deployment, demand, cached_input=cached)
-        reason = reason_to_skip(deployment, demand, cost)
+        reason = reason_to_skip(deployment, demand, latency_ms=_measured(deployment, demand, situation))
         if reason:
             skipped.append(Considered(deployment.name, alias, "skipped", reason, cost))
         elif candidate is None:
@@ -311,6 +322,11 @@ def _sifted(
             option = Option(deployment, alias, position, candidate.weight, candidate.task_type, cost)
             fits.append(_Fit(candidate, option))
     return fits, tuple(skipped)
+
+
+def _measured(deployment: Deployment, demand: Demand, situation: Situation) -> float | None:
+    """What it takes at present, where a ceiling makes that matter."""
+    return situation.standing(deployment).latency_ms if demand.max_latency_ms is not None else None
 
 
 def _ordered(
@@ -332,7 +348,7 @@ def _ordered(
     if situation.rule is not None and situation.rule.tier:
         tier = situation.rule.tier
         ordered.sort(key=lambda option: option.deployment.cost_tier != tier)
-    if situation.pinned:
+    if situation.pinned and (situation.is_tool_loop or (policy.is_sticky and not first and not step.is_cheaper)):
         return _kept(ordered, policy, situation)
     return ordered, False
 
@@ -362,9 +378,9 @@ def _estimate(deployment: Deployment, situation: Situation) -> QualityEstimate:
 
 def _kept(ordered: list[Option], policy: Policy, situation: Situation) -> tuple[list[Option], bool]:
     """The conversation's own model first, if it can go on: a loop of tool calls always does, another turn where the
-    policy says so and the model is good enough for it."""
+    model is good enough for it. An operator's rule and a budget that fills come before a conversation's habits."""
     own = next((option for option in ordered if option.name == situation.pinned), None)
-    if own is None or not (situation.is_tool_loop or policy.is_sticky):
+    if own is None:
         return ordered, False
     floor = policy.quality_floor if policy.strategy in BY_QUALITY else None
     if floor is not None and own.quality < floor and not situation.is_tool_loop:

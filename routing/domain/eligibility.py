@@ -55,20 +55,30 @@ def demand_of(
 def estimated_cost_nano(deployment: Deployment, demand: Demand, *, cached_input: int = 0) -> int | None:
     """What the request will probably cost here, nano-USD; None when the price is unknown. `cached_input` tokens of the
     prompt are read from the vendor's cache."""
-    if deployment.price is None:
-        return None
-    output = min(demand.output_tokens, deployment.max_output_tokens or demand.output_tokens)
+    output = _longest(deployment, demand)
     if demand.expected_output_tokens is not None:
         output = min(output, demand.expected_output_tokens)
-    if cached_input and Capability.PROMPT_CACHING in deployment.capabilities:
+    if cached_input and deployment.price is not None and Capability.PROMPT_CACHING in deployment.capabilities:
         read = min(cached_input, demand.input_tokens)
         usage = Usage(demand.input_tokens - read, cache_read_input_tokens=read, output_tokens=output * demand.choices)
         return cost_nano(usage, deployment.price)
-    return bound_nano(demand.input_tokens, output * demand.choices, deployment.price)
+    return _cost_of(deployment, demand, output)
 
 
-def reason_to_skip(deployment: Deployment, demand: Demand, cost_nano: int | None) -> str:
-    """Why this deployment cannot serve the demand; empty when it can."""
+def _longest(deployment: Deployment, demand: Demand) -> int:
+    """Tokens of the longest answer that is allowed, for each choice."""
+    return min(demand.output_tokens, deployment.max_output_tokens or demand.output_tokens)
+
+
+def _cost_of(deployment: Deployment, demand: Demand, output_tokens: int) -> int | None:
+    if deployment.price is None:
+        return None
+    return bound_nano(demand.input_tokens, output_tokens * demand.choices, deployment.price)
+
+
+def reason_to_skip(deployment: Deployment, demand: Demand, *, latency_ms: float | None = None) -> str:
+    """Why this deployment cannot serve the demand; empty when it can. `latency_ms` is what it takes at present, None
+    when nobody knows."""
     if demand.only_at and deployment.name != demand.only_at:
         return f"the response that is continued here is kept at {demand.only_at}"
     if demand.operation is Operation.CHAT and Capability.EMBEDDINGS in deployment.capabilities:
@@ -81,17 +91,22 @@ def reason_to_skip(deployment: Deployment, demand: Demand, cost_nano: int | None
         return f"cannot do {', '.join(sorted(missing))}"
     if deployment.context_window and demand.input_tokens > deployment.context_window:
         return f"prompt of about {demand.input_tokens:,} tokens is over its context of {deployment.context_window:,}"
-    return _over_a_ceiling(deployment, demand, cost_nano)
+    return _over_a_ceiling(deployment, demand, latency_ms)
 
 
-def _over_a_ceiling(deployment: Deployment, demand: Demand, cost_nano: int | None) -> str:
+def _over_a_ceiling(deployment: Deployment, demand: Demand, latency_ms: float | None) -> str:
+    """A ceiling is kept by the longest answer that is allowed, not by the usual one."""
     if demand.max_cost_nano is not None:
-        if cost_nano is None:
+        most_nano = _cost_of(deployment, demand, _longest(deployment, demand))
+        if most_nano is None:
             return "its price is unknown and the policy sets a cost ceiling"
-        if cost_nano > demand.max_cost_nano:
-            return f"estimated ${cost_nano / 1e9:.6f} is over the policy's ceiling of ${demand.max_cost_nano / 1e9:.6f}"
-    slow = demand.max_latency_ms is not None and (deployment.expected_latency_ms or 0) > demand.max_latency_ms
-    if slow:
+        if most_nano > demand.max_cost_nano:
+            return f"estimated ${most_nano / 1e9:.6f} is over the policy's ceiling of ${demand.max_cost_nano / 1e9:.6f}"
+    if demand.max_latency_ms is None:
+        return ""
+    if latency_ms is not None and latency_ms > demand.max_latency_ms:
+        return f"{latency_ms:.0f} ms at present are over the policy's ceiling of {demand.max_latency_ms} ms"
+    if latency_ms is None and (deployment.expected_latency_ms or 0) > demand.max_latency_ms:
         return (
             f"expected {deployment.expected_latency_ms} ms is over the policy's ceiling of {demand.max_latency_ms} ms"
         )
