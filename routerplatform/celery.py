@@ -6,7 +6,9 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
+from kombu.transport import TRANSPORT_ALIASES
 
+TRANSPORT_ALIASES["filesystem"] = "routerplatform.file_queue:Transport"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "routerplatform.settings")
 
 app = Celery("routerplatform")

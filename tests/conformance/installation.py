@@ -51,7 +51,7 @@ class Grid(Gateway):
     async def records(self, request_ids: set[str]) -> dict[str, UsageRecord]:
         """The usage records of these requests by id, as soon as all are there: they are shipped a moment later."""
         found: dict[str, UsageRecord] = {}
-        for _ in range(100):
+        for _ in range(600):
             rows = await sync_to_async(lambda: list(UsageRecord.objects.filter(pk__in=request_ids)))()
             found = {str(row.request_id): row for row in rows}
             if found.keys() == request_ids:

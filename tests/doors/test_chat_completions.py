@@ -10,6 +10,7 @@ import pytest
 from providers.models import Deployment
 from tests.gateway import HELLO, Gateway, records
 from tests.gateway_path.changes import changed
+from tests.stalls import PATIENCE_S
 from tests.upstreams.scripted import (
     Upstream,
     anthropic_stream,
@@ -229,16 +230,8 @@ async def test_a_caller_who_leaves_is_billed_and_the_vendor_is_cancelled(
     gateway: Gateway, openai_upstream: Upstream, script: Any
 ) -> None:
     openai_upstream.play(script)
-    body = json.dumps({"model": "swift", "messages": HELLO, "stream": True})
-    with pytest.raises(TimeoutError):
-        async with (
-            asyncio.timeout(0.4),
-            gateway.session.post(
-                gateway.url + "/v1/chat/completions", data=body, headers=gateway.headers()
-            ) as response,
-        ):
-            await response.read()
-    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), timeout=0.5)
+    await openai_upstream.left(gateway.stream(model="swift"))
+    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), PATIENCE_S)
     [record] = await records()
     assert (record.state, record.error_code, record.usage_source) == ("cancelled", "cancelled", "counted")
     assert record.input_tokens > 0
@@ -283,7 +276,7 @@ async def test_a_body_over_the_cap_is_refused_by_its_length_before_it_is_read(ga
     reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
     writer.write(f"{head}content-length: {30 * 1024 * 1024}\r\n\r\n".encode())
-    line = await asyncio.wait_for(reader.readline(), timeout=5)
+    line = await asyncio.wait_for(reader.readline(), PATIENCE_S)
     writer.close()
     assert b" 413 " in line
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import aiohttp
@@ -24,6 +25,7 @@ from tests import gateway as configure
 from tests.factories import key_text_of
 from tests.gateway import HELLO, Gateway, Reply, records, serving
 from tests.gateway_path.changes import changed
+from tests.stalls import PATIENCE_S
 from tests.upstreams.scripted import (
     Script,
     Upstream,
@@ -178,20 +180,22 @@ async def test_a_key_that_is_none_is_refused_before_anything_runs(
 async def test_of_many_at_once_one_runs_and_the_others_are_told_to_wait(
     gateway: Gateway, openai_upstream: Upstream, door: str, stream: bool
 ) -> None:
-    openai_upstream.play(_after(0.6, openai_answer()))
-    replies = await asyncio.gather(*(ask(gateway, door, stream=stream) for _ in range(6)))
-    waiting = [reply for reply in replies if reply.status == 409]
-    assert len(waiting) == 5
-    assert {reply.error["code"] for reply in waiting} == {"idempotency_in_progress"}
+    released = asyncio.Event()
+    openai_upstream.play(_once(released, openai_answer()))
+    asking = asyncio.as_completed([ask(gateway, door, stream=stream) for _ in range(6)])
+    waiting = [await reply for reply in islice(asking, 5)]
+    assert {(reply.status, reply.error["code"]) for reply in waiting} == {(409, "idempotency_in_progress")}
     assert {int(reply.headers["retry-after"]) for reply in waiting} == {2}
-    [answered] = [reply for reply in replies if reply.status == 200]
+    released.set()
+    [answered] = [await reply for reply in asking]
+    assert answered.status == 200
     assert (await ask(gateway, door, stream=stream)).body == answered.body
     assert len(openai_upstream.calls) == 1
 
 
-def _after(seconds: float, script: Script) -> Script:
+def _once(released: asyncio.Event, script: Script) -> Script:
     async def late(request: Any, body: dict[str, Any]) -> Any:
-        await asyncio.sleep(seconds)
+        await released.wait()
         return await script(request, body)
 
     return late
@@ -244,10 +248,8 @@ async def test_a_caller_who_leaves_may_come_again(
     gateway: Gateway, openai_upstream: Upstream, door: str, script: Script, stream: bool
 ) -> None:
     openai_upstream.play(script)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.4):
-            await ask(gateway, door, stream=stream)
-    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), timeout=1)
+    await openai_upstream.left(ask(gateway, door, stream=stream))
+    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), PATIENCE_S)
     openai_upstream.play(openai_answer())
     retry = await _as_soon_as_free(partial(ask, gateway, door, stream=stream))
     assert (retry.status, retry.headers.get("idempotent-replayed")) == (200, None)
@@ -257,7 +259,7 @@ async def test_a_caller_who_leaves_may_come_again(
 
 async def _as_soon_as_free(request: Any) -> Reply:
     """The answer, once nobody runs it any more."""
-    for _ in range(50):
+    for _ in range(1000):
         reply: Reply = await request()
         if reply.status != 409:
             return reply

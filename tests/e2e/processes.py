@@ -3,12 +3,12 @@
 Everything is on loopback, in folders of the test, and is ended by its pid; a killed test run takes its processes along.
 """
 
+import asyncio
 import http.client
 import json
 import os
 import re
 import secrets
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -25,25 +25,20 @@ from uuid import UUID
 import psycopg
 from cryptography.fernet import Fernet
 
-from routerplatform.embedded import die_with_parent
+from routerplatform.embedded import die_with_parent, free_port
+from tests.stalls import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 40.0  # two seconds on a quiet machine
-STOP_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 80.0  # two seconds on a quiet machine
+STOP_TIMEOUT_S = 40.0
 PYTHON = sys.executable
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], Any], *, within_s: float, what: str) -> float:
-    """Seconds until `condition()` held; it is looked at about every 20 ms."""
+def wait_until(condition: Callable[[], Any], *, what: str) -> float:
+    """Seconds until `condition()` held; it is looked at about every 20 ms. Fails when it never does."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < within_s, f"not within {within_s} s: {what}"
+        assert time.monotonic() - began < PATIENCE_S, f"not within {PATIENCE_S} s: {what}"
         time.sleep(0.02)
     return time.monotonic() - began
 
@@ -196,11 +191,15 @@ class DemoProvider(Process):
 
     def bills(self) -> dict[str, dict[str, Any]]:
         """The provider's own count, by the id of the gateway's request. For requests of a single attempt."""
-        with urllib.request.urlopen(f"{self.url}/demo/bills", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.url}/demo/bills", timeout=PATIENCE_S) as response:
             return {bill["request_id"]: bill for bill in json.load(response)["bills"]}
 
+    async def reached(self, requests: int = 1) -> None:
+        """Until it works on at least so many requests."""
+        await asyncio.to_thread(wait_until, lambda: self.open_requests() >= requests, what="the provider is asked")
+
     def open_requests(self) -> int:
-        with urllib.request.urlopen(f"{self.url}/demo/stats", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.url}/demo/stats", timeout=PATIENCE_S) as response:
             return int(json.load(response)["open_requests"])
 
 
@@ -230,7 +229,7 @@ class GatewayProcess(Process):
 
     def probe(self, path: str = "/health/ready") -> int:
         """The status of a probe, 0 while nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request("GET", path)
             return connection.getresponse().status

@@ -2,8 +2,11 @@
 
 import asyncio
 import subprocess
+from asyncio.subprocess import PIPE
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from aiohttp import web
 from routerplatform.embedded import Service
 from tests.e2e.processes import PYTHON, ROOT, Platform
 from tests.gateway import Gateway, Reply
-from tests.upstreams.scripted import Upstream, openai_answer, status
+from tests.upstreams.scripted import Script, Upstream, hang, openai_answer, status
 from tests.valkeys import own_valkey
 
 pytestmark = pytest.mark.e2e
@@ -69,16 +72,19 @@ async def breakers(callers: list[Gateway]) -> set[str]:
 
 
 async def until_breakers_are(callers: list[Gateway], wanted: str) -> None:
-    for _ in range(200):
+    for _ in range(1000):
         if await breakers(callers) == {wanted}:
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"not {wanted} everywhere: {await breakers(callers)}")
 
 
-async def _slow_answer(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    await asyncio.sleep(0.5)
-    return await openai_answer()(request, body)
+def _once(released: asyncio.Event) -> Script:
+    async def script(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await released.wait()
+        return await openai_answer()(request, body)
+
+    return script
 
 
 async def test_four_gateways_open_after_five_failures_in_total_and_send_one_probe(
@@ -90,11 +96,14 @@ async def test_four_gateways_open_after_five_failures_in_total_and_send_one_prob
     await until_breakers_are(callers, "open")
 
     await asyncio.sleep(OPEN_S)
-    fragile.play(_slow_answer)
+    released = asyncio.Event()
+    fragile.play(_once(released))
     fragile.calls.clear()
-    replies = await asyncio.gather(*(caller.chat(model="fragile") for caller in callers for _ in range(10)))
+    asking = asyncio.as_completed([caller.chat(model="fragile") for caller in callers for _ in range(10)])
+    assert statuses([await reply for reply in islice(asking, 39)]) == {503: 39}
+    released.set()
+    assert statuses([await reply for reply in asking]) == {200: 1}
     assert len(fragile.calls) == 1
-    assert statuses(replies) == {200: 1, 503: 39}
     await until_breakers_are(callers, "closed")
     assert statuses([await caller.chat(model="fragile") for caller in callers]) == {200: GATEWAYS}
 
@@ -106,7 +115,7 @@ async def test_a_prober_that_is_killed_does_not_block_the_others_for_ever(
         await asyncio.gather(*(caller.chat(model="fragile") for caller in callers))
     await until_breakers_are(callers, "open")
     await asyncio.sleep(OPEN_S)
-    fragile.play(_slow_answer)
+    fragile.play(hang())
     fragile.calls.clear()
     probe = asyncio.create_task(callers[0].chat(model="fragile"))
     await until_breakers_are(callers[1:], "half_open")
@@ -144,27 +153,54 @@ async def test_an_outage_of_the_first_provider_costs_the_callers_nothing(
     assert statuses([await caller.chat(model="outage") for caller in callers for _ in range(10)]) == {200: 40}
 
 
+WORKER = """
+import sys
+from providers.tasks import probe_open_breakers as probe
+print("ready", flush=True)
+for line in sys.stdin:
+    print(sum(probe() for _ in range(2)), flush=True)
+"""
+
+
+@asynccontextmanager
+async def a_worker(platform: Platform, valkey: Service) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """One that looks twice for somebody to try each time that it is told to, at once: it has started before."""
+    env = {
+        **platform.installation.env, "DATABASE_URL": platform.database.url, "DATA_DIR": str(platform.folder),
+        "REDIS_URL": valkey.url, "CIRCUIT_BREAKER_TIMEOUT": str(OPEN_S),
+    }  # fmt: skip
+    argv = [PYTHON, "manage.py", "shell", "--no-imports", "-c", WORKER]
+    process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, env=env, stdin=PIPE, stdout=PIPE)
+    assert process.stdin
+    assert process.stdout
+    told, says = process.stdin, process.stdout
+
+    async def look() -> str:
+        told.write(b"look\n")
+        return (await says.readline()).decode().strip()
+
+    assert await says.readline() == b"ready\n"
+    yield look
+    told.close()
+    assert await process.wait() == 0
+
+
 async def test_the_worker_tries_for_everybody_where_no_request_comes(
     callers: list[Gateway], fragile: Upstream, platform: Platform, valkey: Service
 ) -> None:
+    async with a_worker(platform, valkey) as look:
+        await _tried_by_the_worker(callers, fragile, look)
+    await until_breakers_are(callers, "closed")
+
+
+async def _tried_by_the_worker(callers: list[Gateway], fragile: Upstream, look: Callable[[], Awaitable[str]]) -> None:
     for _ in range(2):
         await asyncio.gather(*(caller.chat(model="fragile") for caller in callers))
     await until_breakers_are(callers, "open")
     fragile.play(openai_answer())
     fragile.calls.clear()
-    env = {
-        **platform.installation.env, "DATABASE_URL": platform.database.url, "DATA_DIR": str(platform.folder),
-        "REDIS_URL": valkey.url, "CIRCUIT_BREAKER_TIMEOUT": str(OPEN_S),
-    }  # fmt: skip
-    code = "from providers.tasks import probe_open_breakers as probe; print(sum(probe() for _ in range(2)))"
-
-    def probe() -> str:
-        argv = [PYTHON, "manage.py", "shell", "--no-imports", "-c", code]
-        return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout.strip()
-
-    assert await asyncio.to_thread(probe) == "0", "a request may still come"
+    assert await look() == "0", "a request may still come"
     await asyncio.sleep(OPEN_S + 5)
-    assert await asyncio.to_thread(probe) == "1"
+    assert await look() == "1"
     [call] = fragile.calls
     assert call.body["max_tokens"] == 16
-    await until_breakers_are(callers, "closed")

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,15 +13,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from routerplatform.embedded import die_with_parent, free_port
+from tests.stalls import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-START_TIMEOUT_S = 60.0
-PATIENCE_MS = 20_000
+START_TIMEOUT_S = 80.0
+PATIENCE_MS = 1000 * PATIENCE_S
 PHONE = {"width": 390, "height": 844}
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(240),
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: install it, or name one in CHROMIUM"),
 ]
 
@@ -31,13 +32,8 @@ pytestmark = [
 class Platform:
     url: str
     password: str
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    process: subprocess.Popen[bytes]
+    log: Path
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +52,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     argv = [sys.executable, "manage.py", "dev", "--no-redis", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            argv, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            argv,
+            cwd=ROOT,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call
         )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -64,16 +66,17 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        yield Platform(f"http://127.0.0.1:{port}", found[1])
+        yield Platform(f"http://127.0.0.1:{port}", found[1], process, log)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        expect.set_options(timeout=PATIENCE_MS)
         yield browser
         browser.close()
 
@@ -81,7 +84,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, platform: Platform) -> Iterator[Page]:
     """A signed-in page. What the browser complains about (scripts, content policy, missing files) fails the test."""
+    assert platform.process.poll() is None, platform.log.read_text()
     context = browser.new_context(base_url=platform.url)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -97,7 +102,7 @@ def page(browser: Browser, platform: Platform) -> Iterator[Page]:
 
 
 def ask(page: Page, text: str) -> None:
-    expect(page.locator("#connection")).to_have_attribute("data-state", "ready", timeout=PATIENCE_MS)
+    expect(page.locator("#connection")).to_have_attribute("data-state", "ready")
     page.fill("#prompt", text)
     page.press("#prompt", "Enter")
 
@@ -106,14 +111,18 @@ def test_a_chat_streams_says_why_and_shows_up_in_the_log(page: Page) -> None:
     page.goto("/playground/?persona=analyst")
     ask(page, "Compare TCP and UDP in a table.")
     answer = page.locator(".answer")
-    expect(answer.locator(".figures")).to_contain_text("tokens", timeout=PATIENCE_MS)
+    expect(answer.locator(".figures")).to_contain_text("tokens")
     expect(answer.locator("table")).to_be_visible()
     expect(answer.locator(".figures")).to_contain_text("$")
     expect(page.locator("#spent")).to_contain_text("1 request")
     answer.get_by_text("Why this route?").click()
     expect(answer.locator(".why")).to_contain_text("chosen")
-    page.wait_for_timeout(1000)  # the record is shipped a moment after the answer
-    answer.get_by_text("Open the request's record").click()
+    link = answer.get_by_text("Open the request's record")
+    for _ in range(60):  # the record is shipped a moment after the answer
+        if page.request.get(link.get_attribute("href") or "").ok:
+            break
+        page.wait_for_timeout(500)
+    link.click()
     expect(page.get_by_role("heading", name="What it cost")).to_be_visible()
     expect(page.locator("table.bill tfoot")).to_contain_text("$0.0")
 
@@ -123,7 +132,7 @@ def test_stop_ends_an_answer_and_keeps_what_was_written(page: Page) -> None:
     ask(page, "[[tokens=2000]] [[pace=40]] Tell me everything.")
     expect(page.locator(".answer .prose")).not_to_be_empty(timeout=PATIENCE_MS)
     page.keyboard.press("Escape")
-    expect(page.locator(".answer .figures")).to_contain_text("stopped", timeout=PATIENCE_MS)
+    expect(page.locator(".answer .figures")).to_contain_text("stopped")
     expect(page.locator(".answer .failed")).to_have_count(0)
     expect(page.locator("#send")).to_be_visible()
 
@@ -131,7 +140,7 @@ def test_stop_ends_an_answer_and_keeps_what_was_written(page: Page) -> None:
 def test_a_failure_is_explained_and_can_be_tried_again(page: Page) -> None:
     page.goto("/playground/")
     ask(page, "[[status=400]] Hello")
-    expect(page.locator(".failed")).to_contain_text("request", timeout=PATIENCE_MS)
+    expect(page.locator(".failed")).to_contain_text("request")
     page.locator(".failed").get_by_text("Try again").click()
     expect(page.locator(".failed")).to_be_visible(timeout=PATIENCE_MS)
     expect(page.locator(".question")).to_have_count(1)
@@ -166,7 +175,7 @@ def test_a_question_can_be_edited_and_a_reload_loses_nothing(page: Page) -> None
     page.locator(".question").get_by_text("Edit").click()
     page.fill("#prompt", "[[say=Second.]]")
     page.press("#prompt", "Enter")
-    expect(page.locator(".answer .prose")).to_have_text("Second.", timeout=PATIENCE_MS)
+    expect(page.locator(".answer .prose")).to_have_text("Second.")
     expect(page.locator(".answer .figures")).to_be_visible(timeout=PATIENCE_MS)
     page.reload()
     expect(page.locator(".question p")).to_have_text("[[say=Second.]]")
@@ -183,9 +192,9 @@ def test_a_lost_connection_comes_back_by_itself(page: Page) -> None:
     expect(page.locator(".answer .figures")).to_be_visible(timeout=PATIENCE_MS)
     page.route("**/playground/token/", lambda route: route.fulfill(status=200, json={"token": "no:such:token"}))
     page.locator("#team").select_option(index=1)
-    expect(page.locator("#connection")).to_have_text("Reconnecting", timeout=PATIENCE_MS)
+    expect(page.locator("#connection")).to_have_text("Reconnecting")
     page.unroute("**/playground/token/")
-    expect(page.locator("#connection")).to_have_text("Connected", timeout=PATIENCE_MS)
+    expect(page.locator("#connection")).to_have_text("Connected")
 
 
 def test_the_chart_is_read_by_keyboard_and_by_pointer(page: Page) -> None:

@@ -128,15 +128,19 @@ async def test_the_sdk_waits_for_a_request_of_its_own_that_still_runs(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_two_gateways_share_what_they_answered_and_what_they_are_answering(
-    shared_platform: Platform, pair: tuple[GatewayProcess, GatewayProcess], session: aiohttp.ClientSession, stream: bool
+    shared_platform: Platform,
+    pair: tuple[GatewayProcess, GatewayProcess],
+    demo_provider: DemoProvider,
+    session: aiohttp.ClientSession,
+    stream: bool,
 ) -> None:
     first, second = (Gateway(process.url, session, shared_platform.key) for process in pair)
     name = f"shared-{stream}"
-    running = asyncio.create_task(ask(first, name, "[[delay=0.6]]", stream=stream))
-    await asyncio.sleep(0.3)
-    assert (await ask(second, name, "[[delay=0.6]]", stream=stream)).error["code"] == "idempotency_in_progress"
+    running = asyncio.create_task(ask(first, name, "[[delay=2]]", stream=stream))
+    await demo_provider.reached()
+    assert (await ask(second, name, "[[delay=2]]", stream=stream)).error["code"] == "idempotency_in_progress"
     answer = await running
-    again = await ask(second, name, "[[delay=0.6]]", stream=stream)
+    again = await ask(second, name, "[[delay=2]]", stream=stream)
     assert (again.status, again.body) == (200, answer.body)
     assert again.headers["x-request-id"] == answer.headers["x-request-id"]
 
@@ -148,7 +152,7 @@ async def test_what_a_killed_gateway_answered_is_kept_and_what_it_was_answering_
     theirs, ours = (Gateway(process.url, session, platform.key) for process in (dying, living))
     answer = await ask(theirs, "before", "Hello")
     running = asyncio.create_task(ask(theirs, "meanwhile", "[[delay=20]]"))
-    await asyncio.sleep(0.5)
+    await demo_provider.reached()
     dying.kill()
     with pytest.raises(aiohttp.ClientError):
         await running
@@ -183,7 +187,6 @@ def stuck(database: Database) -> Iterator[None]:
         yield
 
 
-@pytest.mark.timeout(90)
 async def test_without_the_database_requests_with_a_key_are_refused_and_all_others_are_served(
     platform: Platform, demo_provider: DemoProvider, session: aiohttp.ClientSession
 ) -> None:
@@ -191,7 +194,7 @@ async def test_without_the_database_requests_with_a_key_are_refused_and_all_othe
     caller = Gateway(process.url, session, platform.key)
     kept = await ask(caller, "before", "Hello")
     running = asyncio.create_task(ask(caller, "meanwhile", "[[delay=1]]"))
-    await asyncio.sleep(0.5)
+    await demo_provider.reached()
     billed = demo_provider.bills().keys()
     with stuck(platform.database):
         refused = await asyncio.gather(*(ask(caller, name, "Hello") for name in ("before", "after")))

@@ -47,7 +47,7 @@ def user(text: str) -> list[ChatCompletionMessageParam]:
 
 
 def cost_on_record(database: Database, request_id: str) -> int | None:
-    wait_until(lambda: request_id in database.records(), within_s=3, what="the record")
+    wait_until(lambda: request_id in database.records(), what="the record")
     return database.records()[request_id].cost_nano
 
 

@@ -11,12 +11,13 @@ import pytest
 
 from routerplatform.embedded import Service
 from tests.e2e.admin_person import AdminPerson
-from tests.e2e.processes import Database, Platform
+from tests.e2e.processes import Database, DemoProvider, Platform
 from tests.gateway import HELLO, Gateway, Reply
 from tests.valkeys import frozen, own_valkey
 
 pytestmark = pytest.mark.e2e
 SLOW = [{"role": "user", "content": "[[tokens=20]] [[pace=50]]"}]  # about a second
+ENDLESS = [{"role": "user", "content": "[[tokens=2000]] [[pace=50]]"}]
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ async def limit(callers: list[Gateway], platform: Platform, table: str, name: st
         form.fields |= {column: str(value) for column, value in limits.items()}
         await person.save(page, form)
     [(revision,)] = platform.database.rows("SELECT revision FROM routing_configrevision")
-    for _ in range(100):
+    for _ in range(600):
         if all([(await caller.get("/health")).json["config_revision"] >= revision for caller in callers]):
             return
         await asyncio.sleep(0.05)
@@ -99,11 +100,13 @@ async def test_no_request_fails_when_redis_is_frozen_or_killed_under_load(
     assert statuses(replies) == {200: len(replies)}
 
 
-async def test_a_killed_gateway_gives_its_slots_back(platform: Platform, callers: list[Gateway]) -> None:
+async def test_a_killed_gateway_gives_its_slots_back(
+    platform: Platform, callers: list[Gateway], demo_provider: DemoProvider
+) -> None:
     """Not at once: its slots lapse. Until then the others do with what is left, and nobody gets more."""
     await limit(callers, platform, "modelalias", "demo-swift", max_parallel_requests=6)
-    first = asyncio.create_task(at_once(callers[:1], 4, messages=SLOW, stream=True))
-    await asyncio.sleep(0.4)
+    first = asyncio.create_task(at_once(callers[:1], 4, messages=ENDLESS, stream=True))
+    await demo_provider.reached(4)
     platform.started[0].kill()
     await asyncio.wait([first])
     assert first.exception() is not None, "its callers see it"

@@ -21,7 +21,7 @@ async def changed(gateway: Gateway, edit: Callable[[], Any]) -> None:
         return ConfigRevision.objects.get(pk=1).revision
 
     wanted = await sync_to_async(make)()
-    for _ in range(100):
+    for _ in range(600):
         if (await gateway.get("/health")).json["config_revision"] >= wanted:
             return
         await asyncio.sleep(0.05)

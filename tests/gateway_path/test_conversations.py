@@ -15,6 +15,7 @@ from analytics.domain.responses import KeptConversation, KeptResponse
 from routerplatform.gateway.blocking_store import THREADS
 from routerplatform.gateway.conversations import MAX_UNSAVED, Conversations
 from routerplatform.gateway.errors import ResponsesUnavailable
+from tests.stalls import Stalls
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 SAID = KeptConversation(b"{}", b"[]")
@@ -61,7 +62,7 @@ def store() -> MemoryStore:
 
 @asynccontextmanager
 async def opened(
-    store: MemoryStore, *, days: int = 30, patience_s: float = 1.0, pauses_s: tuple[float, ...] = (0.02, 0.02, 0.02)
+    store: MemoryStore, *, days: int = 30, patience_s: float = 10.0, pauses_s: tuple[float, ...] = (0.02, 0.02, 0.02)
 ) -> AsyncIterator[Conversations]:
     kept_for = timedelta(days=days)
     conversations = Conversations(
@@ -78,7 +79,7 @@ def response(name: str = "resp_1", *, team: int = 1) -> KeptResponse:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(200):
+    for _ in range(3000):
         if is_so():
             return
         await asyncio.sleep(0.01)
@@ -121,14 +122,14 @@ async def test_a_store_that_is_away_fails_who_looks_for_something(store: MemoryS
             await conversations.forget(1, "resp_1")
 
 
-async def test_a_slow_store_is_not_waited_for(store: MemoryStore) -> None:
+async def test_a_slow_store_is_not_waited_for(store: MemoryStore, stalls: Stalls) -> None:
     store.slow_s = 0.5
     async with opened(store, patience_s=0.05) as conversations:
-        began = time.perf_counter()
+        watch = stalls.watch()
         with pytest.raises(ResponsesUnavailable):
             await conversations.find(1, "resp_1")
         await conversations.keep(response())
-        assert time.perf_counter() - began < 0.4
+        assert watch.seconds < 0.4
 
 
 async def test_what_could_not_be_kept_is_found_all_the_same_and_kept_later(store: MemoryStore) -> None:

@@ -17,10 +17,11 @@ import pytest
 from aiohttp import web
 from pytest_django import Settings
 
+from routerplatform.embedded import free_port
 from tests import gateway as configure
-from tests.e2e.processes import free_port
 from tests.gateway import Gateway, Reply, records
 from tests.gateway_path.changes import changed
+from tests.stalls import PATIENCE_S, Stalls
 from tests.upstreams.scripted import (
     Script,
     Upstream,
@@ -265,12 +266,15 @@ def configure_faults(case: Case, url: str) -> None:
         configure.alias(f"{name}-first", row, from_beta)
 
 
-async def ask_all(gateway: Gateway, case: Case, which: str) -> dict[str, Reply]:
-    """Every fault's alias at once; each ends in time, or this does not."""
+async def ask_all(gateway: Gateway, case: Case, which: str, stalls: Stalls) -> dict[str, Reply]:
+    """Every fault's alias at once; each ends in time, or this fails."""
+    watch = stalls.watch()
 
     async def ask(name: str) -> Reply:
-        async with asyncio.timeout(DEADLINE_S + OVERHEAD_S):
-            return await gateway.chat(model=f"{name}-{which}", stream=case.stream)
+        async with asyncio.timeout(DEADLINE_S + PATIENCE_S):
+            reply = await gateway.chat(model=f"{name}-{which}", stream=case.stream)
+        assert watch.seconds < DEADLINE_S + OVERHEAD_S, name
+        return reply
 
     return dict(zip(case.faults, await asyncio.gather(*(ask(name) for name in case.faults)), strict=True))
 
@@ -290,10 +294,10 @@ def summary(reply: Reply) -> tuple[str, int]:
 
 
 @pytest.mark.usefixtures("short_patience")
-async def test_every_fault_ends_as_documented(gateway: Gateway, vendor: Upstream, case: Case) -> None:
+async def test_every_fault_ends_as_documented(gateway: Gateway, vendor: Upstream, case: Case, stalls: Stalls) -> None:
     await changed(gateway, lambda: configure_faults(case, vendor.url))
 
-    alone = await ask_all(gateway, case, "alone")
+    alone = await ask_all(gateway, case, "alone", stalls)
     told = {name: (fault.told.code, fault.told.http_status) for name, fault in case.faults.items()}
     assert differences({name: summary(reply) for name, reply in alone.items()}, told) == {}
     assert differences(await blame(gateway), {name: fault.told.blame for name, fault in case.faults.items()}) == {}
@@ -301,7 +305,7 @@ async def test_every_fault_ends_as_documented(gateway: Gateway, vendor: Upstream
     for name, reply in alone.items():
         assert not (reply.done and case.faults[name].told.code), f"{name}: it looks like a good end"
 
-    first = await ask_all(gateway, case, "first")
+    first = await ask_all(gateway, case, "first", stalls)
     served = {name: ("", 200) if not fault.told.keeps else told[name] for name, fault in case.faults.items()}
     assert differences({name: summary(reply) for name, reply in first.items()}, served) == {}
     texts = {name: reply.text for name, reply in first.items() if served[name] == ("", 200)}

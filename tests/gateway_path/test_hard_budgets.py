@@ -50,7 +50,7 @@ def limit(gateway: Gateway) -> Limit:
 
 async def in_force(gateway: Gateway) -> None:
     """The gateway goes by the budgets as they are now."""
-    for _ in range(100):
+    for _ in range(600):
         health = (await gateway.get("/health")).json
         if health["budgets_revision"] == health["config_revision"]:
             return
@@ -60,7 +60,7 @@ async def in_force(gateway: Gateway) -> None:
 
 async def window_of(budget: Budget, **wanted: int) -> BudgetWindow:
     """The budget's window, as soon as it is as wanted."""
-    for _ in range(100):
+    for _ in range(600):
         window = await BudgetWindow.objects.filter(budget=budget).afirst()
         if window is not None and all(getattr(window, name) == value for name, value in wanted.items()):
             return window

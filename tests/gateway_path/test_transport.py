@@ -14,6 +14,7 @@ from providers.domain.errors import Failure, FailureKind, ProviderError
 from providers.domain.types import Credential, Endpoint, UpstreamRequest, Wire
 from providers.fields import seal
 from providers.transport import Transport, UpstreamReply
+from tests.stalls import PATIENCE_S, Stalls
 
 SECRET = "sk-loopback-000000000042"
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
@@ -300,12 +301,12 @@ async def test_a_connection_that_is_reset_before_the_head_is_a_fault_of_the_serv
     [_silent, _begins(b"HTTP/1.1 200", b" ", b"O", b"K", b"\r", pause_s=0.1, then=_silent)],
     ids=["none", "slow"],
 )
-async def test_a_head_that_does_not_come_is_a_timeout(transport: Transport, handler: Handler) -> None:
+async def test_a_head_that_does_not_come_is_a_timeout(transport: Transport, handler: Handler, stalls: Stalls) -> None:
     async with server(handler) as serving:
-        started = asyncio.get_running_loop().time()
+        watch = stalls.watch()
         failure = await failure_of(ask(transport, endpoint(serving.port, timeout_s=0.3)))
     assert (failure.kind, failure.dispatched) == (FailureKind.TIMEOUT, True)
-    assert asyncio.get_running_loop().time() - started < 0.9  # the slow one: four pieces, then the silence
+    assert watch.seconds < 0.9  # the slow one: four pieces, then the silence
 
 
 async def test_silence_in_the_middle_of_a_body_is_a_timeout(transport: Transport) -> None:
@@ -315,13 +316,16 @@ async def test_silence_in_the_middle_of_a_body_is_a_timeout(transport: Transport
 
 
 @pytest.mark.parametrize("head", [LONG, b"HTTP/1.0 200 OK\r\n\r\n"], ids=["length", "until it closes"])
-async def test_a_body_that_drips_ends_with_the_time_of_the_whole_attempt(transport: Transport, head: bytes) -> None:
+async def test_a_body_that_drips_ends_with_the_time_of_the_whole_attempt(
+    transport: Transport, head: bytes, stalls: Stalls
+) -> None:
     """No silence is ever long enough to end it."""
     async with server(_begins(head, *[b"x"] * 100, pause_s=0.05)) as serving:
-        started = asyncio.get_running_loop().time()
+        started, watch = asyncio.get_running_loop().time(), stalls.watch()
         failure = await failure_of(ask(transport, endpoint(serving.port), timeout_s=0.5))
     assert failure.kind is FailureKind.TIMEOUT
-    assert 0.4 < asyncio.get_running_loop().time() - started < 1.0
+    assert asyncio.get_running_loop().time() - started > 0.4
+    assert watch.seconds < 1.0
 
 
 @pytest.mark.parametrize("begun", [_begins(LONG, b"{"), _begins(CHUNKED, b"5\r\nhel")], ids=["length", "chunked"])
@@ -366,10 +370,10 @@ async def test_an_answer_over_the_limit_is_refused_before_it_is_read_whole(trans
 # --- error bodies -------------------------------------------------------------------------------------------------
 
 
-async def _error_body(transport: Transport, handler: bytes | Handler) -> bytes:
+async def _error_body(transport: Transport, handler: bytes | Handler, *, silence_s: float = PATIENCE_S) -> bytes:
     async with (
         server(handler) as serving,
-        transport.post(endpoint(serving.port, timeout_s=0.5), None, call(), timeout_s=5) as reply,
+        transport.post(endpoint(serving.port, timeout_s=silence_s), None, call(), timeout_s=PATIENCE_S) as reply,
     ):
         assert reply.status == 500
         return await reply.read_error()
@@ -385,7 +389,8 @@ async def test_an_error_that_comes_in_pieces_is_read_whole(transport: Transport)
 
 @pytest.mark.parametrize("then", [None, _silent], ids=["cut", "silent"])
 async def test_of_an_error_that_breaks_off_the_beginning_counts(transport: Transport, then: Handler | None) -> None:
-    assert await _error_body(transport, _begins(ERROR_HEAD + b"\r\n", b'{"err', pause_s=0.05, then=then)) == b'{"err'
+    begun = _begins(ERROR_HEAD + b"\r\n", b'{"err', pause_s=0.05, then=then)
+    assert await _error_body(transport, begun, silence_s=0.5) == b'{"err'
 
 
 async def test_of_a_packed_error_nothing_is_read(transport: Transport) -> None:
@@ -413,7 +418,7 @@ async def test_a_connection_is_closed_when_the_answer_was_not_read_to_its_end(tr
     async with server(half, OK) as serving:
         async with transport.post(endpoint(serving.port), None, call(), timeout_s=5) as reply:
             assert await reply.piece() == b"{"
-        await asyncio.wait_for(closed.wait(), timeout=0.5)
+        await asyncio.wait_for(closed.wait(), PATIENCE_S)
         await ask(transport, endpoint(serving.port))
         assert serving.connections == 2
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import pytest
 
 from providers.demo.server import running
+from tests.stalls import PATIENCE_S
 
 HEADERS = {"authorization": "Bearer any-key"}
 ANTHROPIC_HEADERS = {"x-api-key": "any-key", "anthropic-version": "2023-06-01"}
@@ -69,12 +71,23 @@ class Demo:
 
     async def last_bill(self) -> dict[str, Any]:
         """The youngest bill, once it is closed."""
-        for _ in range(200):
-            bill = (await self.bills())[-1]
-            if bill["state"] != "open":
-                return bill
-            await asyncio.sleep(0.01)
-        raise AssertionError("the bill stays open")
+        async with asyncio.timeout(PATIENCE_S):
+            while (bill := (await self.bills())[-1])["state"] == "open":  # noqa: ASYNC110 - seen from outside
+                await asyncio.sleep(0.01)
+            return bill
+
+    async def left(self, asking: Coroutine[Any, Any, Any], *, after_s: float = 0.3) -> None:
+        """A request whose client gives up: so long after it came here, however long that took."""
+        known = len(await self.bills())
+        client = asyncio.create_task(asking)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(await self.bills()) == known:  # noqa: ASYNC110 - seen from outside
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(after_s)
+        assert not client.done(), "it was answered"
+        client.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await client
 
 
 @asynccontextmanager

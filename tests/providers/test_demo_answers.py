@@ -252,14 +252,14 @@ def test_python_snippets_run_and_their_checks_hold(snippet: Snippet) -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node here")
 @pytest.mark.parametrize("snippet", of_language("javascript"), ids=lambda snippet: snippet.note[:30])
 def test_javascript_snippets_run_and_their_checks_hold(snippet: Snippet) -> None:
-    done = subprocess.run(["node", "-e", snippet.code], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["node", "-e", snippet.code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
 @pytest.mark.parametrize("snippet", of_language("bash"), ids=lambda snippet: snippet.note[:30])
 def test_bash_snippets_parse(snippet: Snippet) -> None:
-    done = subprocess.run(["bash", "-n"], input=snippet.code, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["bash", "-n"], input=snippet.code, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from providers.demo.exchange import MODELS, count
 from tests.providers.demo_client import HEADERS, Demo, demo_server, text_of, text_of_message
+from tests.stalls import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 WEATHER = {
@@ -366,7 +367,7 @@ async def test_the_models_pace_shows_and_later_tokens_do_not_drift() -> None:
             await response.read()
         whole_s = loop.time() - began
     assert first_byte_s > 0.055
-    assert 0.055 + 19 * 0.008 < whole_s < 5
+    assert 0.055 + 19 * 0.008 < whole_s < PATIENCE_S
 
 
 async def test_a_client_that_leaves_ends_the_work_and_is_billed_for_what_was_made(demo: Demo) -> None:
@@ -374,9 +375,7 @@ async def test_a_client_that_leaves_ends_the_work_and_is_billed_for_what_was_mad
         await response.content.readany()
         assert (await demo.get("/demo/stats"))[1]["open_streams"] == 1
         response.close()
-    left = asyncio.get_running_loop().time()
     bill = await demo.last_bill()
-    assert asyncio.get_running_loop().time() - left < 2
     assert bill["state"] == "cancelled"
     assert 0 < bill["output_tokens"] < 300
     assert (await demo.get("/demo/stats"))[1]["open_streams"] == 0
@@ -386,8 +385,7 @@ async def test_a_client_that_leaves_ends_the_work_and_is_billed_for_what_was_mad
 async def test_a_client_that_leaves_before_the_whole_answer_is_billed_so_far(
     demo: Demo, prompt: str, most: int
 ) -> None:
-    with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(demo.chat(prompt), timeout=0.5)
+    await demo.left(demo.chat(prompt))
     bill = await demo.last_bill()
     assert bill["state"] == "cancelled"
     assert bill["output_tokens"] <= most
@@ -460,7 +458,7 @@ async def test_the_module_says_where_it_serves_refuses_a_taken_port_and_stops_cl
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        line = (await asyncio.wait_for(process.stdout.readline(), timeout=10)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), timeout=PATIENCE_S)).decode()
         found = re.search(r"http://127\.0\.0\.1:(\d+)/v1", line)
         assert found is not None
         async with aiohttp.ClientSession() as session:
@@ -474,7 +472,7 @@ async def test_the_module_says_where_it_serves_refuses_a_taken_port_and_stops_cl
             assert b"cannot listen" in complaint
     finally:
         process.send_signal(signal.SIGTERM)
-        _, errors = await asyncio.wait_for(process.communicate(), timeout=10)
+        _, errors = await asyncio.wait_for(process.communicate(), timeout=PATIENCE_S)
     assert process.returncode == 0
     assert errors == b""
 

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from routerplatform import embedded
-from routerplatform.embedded import EmbeddedError, running, start_postgres, start_valkey
+from routerplatform.embedded import EmbeddedError, free_port, running, start_postgres, start_valkey
 
 
 @pytest.fixture
@@ -39,7 +39,26 @@ def test_valkey_answers_only_to_its_password_and_stops(tmp_path: Path) -> None:
             stranger.ping()
     assert service.process.returncode is not None
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port or 0), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port or 0), timeout=10).close()
+
+
+def test_a_free_port_is_none_that_the_kernel_hands_out_by_itself() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        by_itself = server.getsockname()[1]
+    ports = {free_port() for _ in range(50)}
+    assert len(ports) > 40
+    assert max(ports) < min(embedded._ephemeral_from(), by_itself)
+    for port in ports:
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_where_the_kernel_hands_out_all_ports_one_of_them_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(embedded, "PORTS_FROM", taken.getsockname()[1])  # as a range of a single port, in use
+        monkeypatch.setattr(embedded, "_ephemeral_from", lambda: 1024)
+        port = free_port()
+        assert port != taken.getsockname()[1]
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_valkey_keeps_its_password_out_of_the_process_list(tmp_path: Path) -> None:

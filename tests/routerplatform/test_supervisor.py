@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from routerplatform.supervisor import Command, Supervisor
+from tests.stalls import PATIENCE_S, Stalls
 
 FOREVER = "import time; time.sleep(600)"
 # Leaves a grandchild in its session and ignores the polite signal.
@@ -39,7 +40,7 @@ def alive(pid: int) -> bool:
         return not Path("/proc/self").exists()
 
 
-def gone(pid: int, within_s: float = 5.0) -> bool:
+def gone(pid: int, within_s: float = PATIENCE_S) -> bool:
     deadline = time.monotonic() + within_s
     while alive(pid):
         if time.monotonic() > deadline:
@@ -89,7 +90,7 @@ def test_a_stop_signal_ends_every_child_with_exit_code_0(
             supervisor.start(Command(name, python("import os; print(os.getpid(), flush=True)\n" + FOREVER)))
         code = supervisor.run(
             is_ready=lambda: len(output.lines) == 2,
-            ready_timeout_s=20,
+            ready_timeout_s=PATIENCE_S,
             on_ready=lambda: os.kill(os.getpid(), number),
         )
     assert code == 0
@@ -103,14 +104,14 @@ def test_a_signal_before_the_loop_is_not_lost(supervisor: Supervisor) -> None:
     with supervisor:
         supervisor.start(Command("a", python(FOREVER)))
         interrupt()
-        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=20, on_ready=lambda: None) == 0
+        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=PATIENCE_S, on_ready=lambda: None) == 0
 
 
 def test_a_child_that_ends_takes_the_others_down_and_is_named(supervisor: Supervisor, output: Output) -> None:
     with supervisor:
         supervisor.start(Command("steady", python(FOREVER)))
         supervisor.start(Command("broken", python("import sys; print('no such table'); sys.exit(3)")))
-        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=20, on_ready=lambda: None) == 3
+        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=PATIENCE_S, on_ready=lambda: None) == 3
     assert ("broken", "no such table") in output.lines
     assert ("", "broken ended with exit code 3; stopping the others.") in output.lines
 
@@ -118,13 +119,13 @@ def test_a_child_that_ends_takes_the_others_down_and_is_named(supervisor: Superv
 def test_a_child_that_ends_cleanly_is_a_failure_too(supervisor: Supervisor) -> None:
     with supervisor:
         supervisor.start(Command("brief", python("pass")))
-        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=20, on_ready=lambda: None) == 1
+        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=PATIENCE_S, on_ready=lambda: None) == 1
 
 
 def test_a_killed_child_is_reported_by_its_signal(supervisor: Supervisor, output: Output) -> None:
     with supervisor:
         supervisor.start(Command("victim", python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")))
-        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=20, on_ready=lambda: None) == 1
+        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=PATIENCE_S, on_ready=lambda: None) == 1
     assert ("", "victim was ended by SIGKILL; stopping the others.") in output.lines
 
 
@@ -135,20 +136,22 @@ def test_a_stubborn_child_and_its_own_children_are_killed(
     output.on["pids"] = interrupt
     with supervisor:
         supervisor.start(Command("stubborn", python(STUBBORN)))
-        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=20, on_ready=lambda: None) == 0
+        assert supervisor.run(is_ready=lambda: False, ready_timeout_s=PATIENCE_S, on_ready=lambda: None) == 0
     (grandchild,) = output.numbers("stubborn")
     assert gone(grandchild)
     assert ("", "stubborn did not stop in time and was killed") in output.lines
 
 
-def test_a_second_signal_does_not_wait_for_a_stubborn_child(supervisor: Supervisor, output: Output) -> None:
+def test_a_second_signal_does_not_wait_for_a_stubborn_child(
+    supervisor: Supervisor, output: Output, stalls: Stalls
+) -> None:
     output.on["pids"] = interrupt
     output.on["Stopping"] = interrupt
-    started = time.monotonic()
+    watch = stalls.watch()
     with supervisor:
         supervisor.start(Command("stubborn", python(STUBBORN)))
-        supervisor.run(is_ready=lambda: False, ready_timeout_s=20, on_ready=lambda: None)
-    assert time.monotonic() - started < 5
+        supervisor.run(is_ready=lambda: False, ready_timeout_s=PATIENCE_S, on_ready=lambda: None)
+    assert watch.seconds < 5
 
 
 def test_not_becoming_ready_in_time_is_a_failure(supervisor: Supervisor, output: Output) -> None:
@@ -175,7 +178,7 @@ def test_background_work_yields_to_the_web_process(supervisor: Supervisor, outpu
     with supervisor:
         say_nice = python(f"import os; print('nice', os.nice(0), flush=True); {FOREVER}")
         supervisor.start(Command("worker", say_nice, nice=5))
-        supervisor.run(is_ready=lambda: False, ready_timeout_s=20, on_ready=lambda: None)
+        supervisor.run(is_ready=lambda: False, ready_timeout_s=PATIENCE_S, on_ready=lambda: None)
     assert output.numbers("worker") == [os.nice(0) + 5]
 
 

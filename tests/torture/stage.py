@@ -18,8 +18,8 @@ from typing import Any
 import psycopg
 from cryptography.fernet import Fernet
 
-from routerplatform.embedded import Service, die_with_parent, running, start_postgres, start_valkey
-from tests.e2e.processes import ROOT, Database, GatewayProcess, free_port
+from routerplatform.embedded import Service, die_with_parent, free_port, running, start_postgres, start_valkey
+from tests.e2e.processes import ROOT, Database, GatewayProcess
 from tests.torture.load import Load, Progress, Question, Told, read_told
 from tests.torture.vendor import Bill, bills_of
 

@@ -7,11 +7,14 @@ Each call takes the next script; when they run out, the last one plays again.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiohttp import web
+
+from tests.stalls import PATIENCE_S
 
 Script = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 
@@ -53,6 +56,22 @@ class Upstream:
         if self._runner:
             await self._runner.shutdown()
             await self._runner.cleanup()
+
+    async def asked(self, times: int = 1) -> None:
+        """Until so many calls have come."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.calls) < times:  # noqa: ASYNC110 - a list that tests empty as they like
+                await asyncio.sleep(0.001)
+
+    async def left(self, asking: Coroutine[Any, Any, Any], *, after_s: float = 0.3) -> None:
+        """A request whose caller gives up: so long after it came here, however long that took."""
+        caller = asyncio.create_task(asking)
+        await self.asked()
+        await asyncio.sleep(after_s)
+        assert not caller.done(), "it was answered"
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()

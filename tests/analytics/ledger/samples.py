@@ -18,6 +18,7 @@ from analytics.domain.usage import Attempt, Dispatch, UsageEntry
 from analytics.ledger.delivery import BadRecordError, Shipment
 from analytics.ledger.leasing import Ask, LeaseState, States
 from analytics.ledger.segments import read_records
+from tests.stalls import PATIENCE_S
 
 STARTED_AT = 1_773_144_000.123456  # 2026-03-10 12:00:00.123456 UTC
 PRICE = {"input_usd": "0.15", "output_usd": "0.6"}
@@ -233,7 +234,7 @@ def room_on_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def wait_until(is_true: Callable[[], bool], within_s: float = 10.0) -> None:
+def wait_until(is_true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + within_s
     while not is_true():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -17,6 +17,7 @@ from tests.analytics.ledger.samples import (
     room_on_disk,
     settled,
 )
+from tests.stalls import PATIENCE_S
 
 ONE, TWO, THREE = request_id(1), request_id(2), request_id(3)
 
@@ -200,7 +201,7 @@ async def test_everyone_who_waits_for_the_disk_is_released_by_a_few_syncs(tmp_pa
             write(journal, number, b"S")
             await journal.synced()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*(settle(number) for number in range(200)))
         assert len(journal_lines(tmp_path)) == 200
 
@@ -211,7 +212,7 @@ async def test_a_waiter_that_is_cancelled_holds_nobody_up(tmp_path: Path) -> Non
         gone, stays = asyncio.create_task(journal.synced()), asyncio.create_task(journal.synced())
         await asyncio.sleep(0)
         gone.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await stays
         with pytest.raises(asyncio.CancelledError):
             await gone
@@ -230,7 +231,7 @@ async def test_nobody_who_comes_while_the_journal_closes_waits_for_ever(tmp_path
     for number in range(2, 6):
         write(journal, number, b"S")
         late.append(asyncio.create_task(journal.synced()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(closing, *late)
     assert [request for _, request in journal_lines(tmp_path)] == [request_id(number) for number in range(1, 6)]
 
