@@ -1,6 +1,6 @@
 """The request log's filters as its address writes them, and what the page of one request shows."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import accumulate, islice
@@ -106,14 +106,6 @@ class AttemptBar:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    deployment: str
-    verdict: str
-    reason: str
-    estimated_cost_nano: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Bill:
     """How the cost came about. `price` is the row used, None when it is not in the database any more."""
 
@@ -173,23 +165,6 @@ def _bar(number: int, attempt: Mapping[str, Any], whole: float) -> AttemptBar:
         x=round(100 * started / whole, 2),
         width=round(max(0.4, 100 * latency / whole), 2),
     )
-
-
-def candidates(record: UsageRecord) -> list[Candidate]:
-    return [
-        Candidate(
-            deployment=str(one.get("deployment", "")),
-            verdict=str(one.get("verdict", "")),
-            reason=str(one.get("reason", "")),
-            estimated_cost_nano=one.get("estimated_cost_nano"),
-        )
-        for one in _listed(record.decision, "candidates")
-    ]
-
-
-def _listed(value: object, name: str) -> Iterable[Mapping[str, Any]]:
-    found = value.get(name) if isinstance(value, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def bill(record: UsageRecord) -> Bill | None:

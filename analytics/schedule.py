@@ -23,12 +23,15 @@ JOBS = (
     Job("Adopt journals of stopped gateways", "analytics.tasks.adopt_journals", 10),
     Job("Refresh rollups", "analytics.tasks.refresh_rollups", 60),
     Job("Evaluate alerts", "analytics.tasks.evaluate_alerts", 60),
+    Job("Publish policy changes that are due", "routing.tasks.advance_policies", 10),
+    Job("Watch experiments", "analytics.tasks.watch_experiments", 30),
     Job("Deliver alerts", "analytics.tasks.deliver_alerts", 15),
     Job("Verify the ledger", "analytics.tasks.verify_ledger", 3600),
     Job("Verify the whole ledger", "analytics.tasks.verify_whole_ledger", DAY_S),
     Job("Keep usage by the month", "analytics.tasks.keep_usage", DAY_S),
     Job("Delete answers kept for repetitions", "analytics.tasks.expire_answers", 3600),
     Job("Delete responses that are over their time", "analytics.tasks.expire_responses", 3600),
+    Job("Delete decisions that are over their time", "analytics.tasks.expire_decisions", DAY_S),
     Job("Thin out provider checks", "analytics.tasks.thin_checks", DAY_S),
 )
 

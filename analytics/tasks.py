@@ -11,17 +11,23 @@ from kombu.exceptions import OperationalError
 from analytics.ledger.adoption import adopt_once
 from analytics.ledger.leasing import SqlLeaseBank
 from analytics.ledger.shipping import SqlUsageStore
+from analytics.models import Replay
 from analytics.services.alert_delivery import deliveries_send
 from analytics.services.alerts import alerts_evaluate, ledger_alert
+from analytics.services.decisions import decisions_expire, prompts_expire
+from analytics.services.experiments import experiments_watch
 from analytics.services.idempotency import idempotent_answers_expire
 from analytics.services.partitions import partitions_prepare, usage_retain
 from analytics.services.providers import providers_judge
+from analytics.services.replays import dial_cancel, dial_run, replay_fail, replay_run
 from analytics.services.responses import stored_responses_expire
 from analytics.services.rollups import rollups_refresh
 from analytics.services.verification import LedgerReport, ledger_verify
 from providers.health_checks import checks_thin
 
 VERIFIED_DAYS = timedelta(days=7)
+REPLAY_WITHIN_S = 3600
+NO_QUEUE = "It could not be queued: the queue of the workers does not answer. Start it again in a moment."
 
 
 @shared_task
@@ -43,6 +49,11 @@ def refresh_rollups() -> int:
 @shared_task
 def evaluate_alerts() -> int:
     return _announced(alerts_evaluate(now=timezone.now()))
+
+
+@shared_task
+def watch_experiments() -> int:
+    return experiments_watch(now=timezone.now())
 
 
 @shared_task
@@ -98,3 +109,36 @@ def expire_answers() -> int:
 @shared_task
 def expire_responses() -> int:
     return stored_responses_expire(now=timezone.now())
+
+
+@shared_task
+def expire_decisions() -> int:
+    now = timezone.now()
+    prompts_expire(now=now, days=settings.PROMPTS_KEPT_DAYS)
+    return decisions_expire(now=now, days=settings.DECISIONS_KEPT_DAYS)
+
+
+@shared_task(time_limit=REPLAY_WITHIN_S)
+def run_replay(replay_id: int) -> bool:
+    return replay_run(replay_id=replay_id)
+
+
+@shared_task
+def run_dial(replay_id: int) -> bool:
+    return dial_run(replay_id=replay_id)
+
+
+def replay_queue(replay: Replay) -> None:
+    """Have a worker run it; says so on the replay if the queue does not answer."""
+    try:
+        run_replay.delay(replay.pk)
+    except OperationalError:
+        replay_fail(replay_id=replay.pk, why=NO_QUEUE)
+
+
+def dial_queue(replay: Replay) -> None:
+    """Have a worker turn the dial; says so on the replay if the queue does not answer."""
+    try:
+        run_dial.delay(replay.pk)
+    except OperationalError:
+        dial_cancel(replay_id=replay.pk, why=NO_QUEUE)

@@ -23,6 +23,7 @@ from analytics.budget_page import budget_lines
 from analytics.exports import Cell, cost_cell, csv_response
 from analytics.models import UsageState
 from analytics.periods import PRESETS, Period, period_of
+from analytics.route_why import policy_url, route_why
 from analytics.selectors import (
     Dimension,
     RequestFilters,
@@ -253,7 +254,8 @@ def one_request(request: HttpRequest, request_id: UUID) -> HttpResponse:
     context = {
         "record": record,
         "bars": request_page.attempt_bars(record),
-        "candidates": request_page.candidates(record),
+        "why": route_why(record),
+        "policy_url": policy_url(request.user, record),
         "bill": request_page.bill(record),
         "budget_part": request_page.budget_part(record),
         "corrections": request_page.corrections(record),

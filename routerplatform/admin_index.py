@@ -16,7 +16,7 @@ from analytics.budget_page import most_spent
 from analytics.charts import Slot, StackedBars, stacked_bars
 from analytics.domain.rollup import DayRange
 from analytics.domain.series import SpendRow, Totals
-from analytics.models import Alert, AlertState
+from analytics.models import Alert, AlertState, BudgetRaise, RaiseState
 from analytics.selectors import budgets_with_spend, provider_states, spend_by_team_day, spend_totals
 from providers.admin.cells import moment
 from providers.admin.pages import change_url
@@ -138,6 +138,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     badges = {
         "Providers": Provider.objects.filter(is_active=True, health=Health.DOWN).count(),
         "Alerts": Alert.objects.filter(state=AlertState.OPEN).count(),
+        "Budget raises": BudgetRaise.objects.filter(state=RaiseState.REVIEW).count(),
     }
     return [group | {"items": [_with_badge(item, badges) for item in group["items"]]} for group in SIDEBAR]
 

@@ -18,8 +18,17 @@ from providers.selectors import provider_health
 from routerplatform.budgets_api import BudgetsView, BudgetView
 from routerplatform.doors import schema
 from routerplatform.doors.rest import ChatView, GatewayView, error_response
+from routerplatform.explain_api import ExplainView
+from routerplatform.feedback_api import FeedbackView
 from routerplatform.gateway.errors import UnknownAddress
 from routerplatform.gateway.ids import new_request_id
+from routerplatform.replays_api import (
+    PolicyReplayView,
+    ReplayCancelView,
+    ReplayCsvView,
+    ReplayDialView,
+    ReplayView,
+)
 
 # Anyone may ask: what exactly is wrong, database addresses among it, stands in the log.
 PUBLIC_PROBLEM = "The configuration could not be refreshed; the log says why."
@@ -95,6 +104,7 @@ class HealthView(GatewayView):
             "config_age_s": round(config.age_s, 1),
             "budgets_revision": ledger.budgets_revision,
             "unshipped_records": ledger.unshipped,
+            "classifier": "failing" if runtime.situations.classifiers.plug_ins.problem else "ok",
         }
         return Response(body, status=503 if problem else 200)
 
@@ -129,8 +139,15 @@ def unknown(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("api/v1/chat", ChatView.as_view(), name="api-chat"),
+    path("api/v1/route/explain", ExplainView.as_view(), name="api-explain"),
+    path("api/v1/feedback", FeedbackView.as_view(), name="api-feedback"),
     path("api/v1/budgets", BudgetsView.as_view(), name="api-budgets"),
     path("api/v1/budgets/<int:id>", BudgetView.as_view(), name="api-budget"),
+    path("api/v1/policies/<int:id>/replay", PolicyReplayView.as_view(), name="api-policy-replay"),
+    path("api/v1/replays/<int:id>", ReplayView.as_view(), name="api-replay"),
+    path("api/v1/replays/<int:id>/csv", ReplayCsvView.as_view(), name="api-replay-csv"),
+    path("api/v1/replays/<int:id>/cancel", ReplayCancelView.as_view(), name="api-replay-cancel"),
+    path("api/v1/replays/<int:id>/dial", ReplayDialView.as_view(), name="api-replay-dial"),
     path("api/v1/personas", PersonasView.as_view(), name="api-personas"),
     path("api/v1/providers", ProvidersView.as_view(), name="api-providers"),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="api-schema"),

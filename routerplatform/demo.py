@@ -49,6 +49,7 @@ from routing.models import (
     default_scopes,
 )
 from routing.services import key_issue, key_revoke
+from routing.services.rollouts import policy_edited
 
 ADMIN_USERNAME = "admin"
 DEMO_KEY_NAME = "Demo key"
@@ -176,6 +177,7 @@ def _seed_routing() -> None:
             preferred, fallbacks = DEMO_CANDIDATES[policy.name]
             _candidates(policy, CandidateGroup.PREFERRED, [aliases[name] for name in preferred])
             _candidates(policy, CandidateGroup.FALLBACK, [aliases[name] for name in fallbacks])
+            policy_edited(policy=policy, by=None, note="The demo's models")
 
 
 def _alias(name: str, description: str, deployments: Iterable[Deployment]) -> ModelAlias:

@@ -61,6 +61,7 @@ OPERATE = [
     rows("Usage records", "database", "analytics.usagerecord"),
     rows("Corrections", "price_change", "analytics.usageadjustment"),
     rows("Budgets", "savings", "analytics.budget"),
+    rows("Budget raises", "price_check", "analytics.budgetraise"),
     rows("Alerts", "notifications", "analytics.alert"),
     rows("Alert rules", "rule_settings", "analytics.alertrule"),
     rows("Alert channels", "campaign", "analytics.alertchannel"),
@@ -70,6 +71,13 @@ OPERATE = [
 ]
 ROUTING = [
     rows("Policies", "alt_route", "routing.routingpolicy"),
+    rows("Experiments", "science", "routing.experiment"),
+    rows("Policy changes", "rule", "routing.policydraft"),
+    rows("Rules", "filter_alt", "routing.routingrule"),
+    rows("Replays", "replay", "analytics.replay"),
+    rows("Decisions", "call_split", "analytics.decisionrecord"),
+    rows("Classifiers", "category", "routing.classifierplugin"),
+    rows("Trained artefacts", "model_training", "routing.routerartefact"),
     rows("Personas", "theater_comedy", "routing.persona"),
     rows("Model aliases", "sell", "routing.modelalias"),
 ]
@@ -79,6 +87,12 @@ PROVIDERS = [
     rows("Deployments", "dns", "providers.deployment"),
     rows("Models", "deployed_code", "providers.cataloguemodel"),
     rows("Prices", "payments", "providers.price"),
+    {
+        "title": "Dominated models",
+        "icon": "compare_arrows",
+        "link": "/dashboards/models/",
+        "permission": may("providers.view_cataloguemodel"),
+    },
     rows("Health checks", "monitor_heart", "providers.providercheck"),
 ]
 ACCESS = [

@@ -10,5 +10,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("routerplatform.api")),
     re_path(r"^api/v1/(?!(?:docs|schema)$)", unknown),  # those two lack only their last slash
     path("dashboards/", include("analytics.urls")),
+    path("", include("routerplatform.policy_trial")),
     path("admin/", admin.site.urls),
 ]

@@ -21,6 +21,7 @@ from providers.services import clean_secret, provider_key_add, provider_key_repl
 from routerplatform.demo_content import DEMO_PROVIDERS
 from routerplatform.starter import STARTER_POLICIES, starter_ensure
 from routing.models import AliasTarget, CandidateGroup, ModelAlias, PolicyCandidate, RoutingPolicy
+from routing.services.rollouts import policy_edited
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +135,8 @@ def _extend_policy(policy: RoutingPolicy, models: Iterable[ModelAlias]) -> None:
     )
     preferred = [candidate for candidate in candidates if candidate.group == CandidateGroup.PREFERRED]
     _insert(preferred, fresh, before=[candidate for candidate in preferred if candidate.alias_id in demo_aliases])
+    if fresh:
+        policy_edited(policy=policy, by=None, note="Models of the vendors whose keys are in the environment")
 
 
 def _insert(rows: list[Placed], fresh: list[Placed], *, before: list[Placed]) -> None:

@@ -17,7 +17,8 @@ from django.db import Error, connections
 
 from routing.domain.compile import compile_snapshot
 from routing.domain.config import ConfigSnapshot
-from routing.selectors import config_revision, config_rows
+from routing.selectors import artefact_data, config_revision, config_rows
+from routing.trained import TrainedArtefacts
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class ConfigStore:
     def __init__(self, *, poll_s: float, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._poll_s = poll_s
         self._clock = clock
+        self.artefacts = TrainedArtefacts()
         self._snapshot: ConfigSnapshot | None = None
         self._asked_at = time.monotonic()
         self._problem = "The configuration has not been loaded yet."
@@ -88,14 +90,16 @@ class ConfigStore:
         if fresh:
             self._snapshot = fresh
             logger.info("configuration revision %s is in force", fresh.revision)
-        self._complain(" ".join(self._snapshot.problems) if self._snapshot else "")
+        self._complain(" ".join((*self._snapshot.problems, *self.artefacts.problems)) if self._snapshot else "")
 
     def _load_if_moved(self, held: int | None) -> ConfigSnapshot | None:
         try:
             if held is not None and config_revision() == held and not self._price_is_due():
                 return None
             now = self._clock()
-            return compile_snapshot(config_rows(now=now), now=now)
+            snapshot = compile_snapshot(config_rows(now=now), now=now)
+            self.artefacts.prepare(snapshot.artefact, artefact_data)
+            return snapshot
         except Error:
             connections.close_all()  # the next look begins with a fresh connection
             raise

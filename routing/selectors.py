@@ -12,13 +12,24 @@ from django.db.models import Q
 from providers.domain.types import PromptDefaults, RateLimit
 from providers.selectors import active_deployments, rate_limit_of
 from routing.domain.compile import AliasRow, ConfigRows, PersonaRow, PolicyRow, VariantRow
-from routing.domain.config import CacheMode, Caller, RuleMatch, RuleSubject, Scope, Unit, VariantKind
+from routing.domain.config import (
+    CacheMode,
+    Caller,
+    ClassifierKind,
+    ClassifierSpec,
+    RuleMatch,
+    RuleSubject,
+    Scope,
+    Unit,
+    VariantKind,
+)
 from routing.domain.documents import CandidateDocument, LadderDocument, PolicyDocument
 from routing.domain.rules import RuleRow
 from routing.models import (
     AliasTarget,
     CandidateGroup,
     CandidateRow,
+    ClassifierPlugIn,
     ConfigRevision,
     DraftState,
     Experiment,
@@ -42,7 +53,7 @@ def config_revision() -> int:
 
 
 @transaction.atomic
-def config_rows(*, now: datetime) -> ConfigRows:
+def config_rows(*, now: datetime, with_callers: bool = True) -> ConfigRows:
     """Everything active, read in one transaction: a dozen queries however large the configuration is.
 
     The revision is read first: an edit that lands meanwhile then only causes one more load.
@@ -53,9 +64,10 @@ def config_rows(*, now: datetime) -> ConfigRows:
         aliases=_aliases(),
         policies=_policies(),
         personas=_personas(),
-        callers=_callers(),
-        rules=_rules(),
+        callers=_callers() if with_callers else [],
+        rules=rule_rows(),
         artefact=_artefact(),
+        classifier=_classifier(),
     )
 
 
@@ -164,7 +176,8 @@ def _variants() -> dict[int, list[VariantRow]]:
     return found
 
 
-def _rules() -> list[RuleRow]:
+def rule_rows() -> list[RuleRow]:
+    """The operators' rules that are active, in the order in which they are looked at."""
     return [
         RuleRow(
             name=rule.name,
@@ -182,6 +195,26 @@ def _rules() -> list[RuleRow]:
 
 def _artefact() -> str:
     return RouterArtefact.objects.filter(is_active=True).values_list("version", flat=True).first() or ""
+
+
+def artefact_data(version: str) -> bytes | None:
+    """A trained artefact as it was stored; None when there is none of this version."""
+    data = RouterArtefact.objects.filter(version=version).values_list("data", flat=True).first()
+    return None if data is None else bytes(data)
+
+
+def _classifier() -> ClassifierSpec | None:
+    row = ClassifierPlugIn.objects.filter(is_active=True).select_related("alias").first()
+    if row is None:
+        return None
+    return ClassifierSpec(
+        name=row.name,
+        kind=cast(ClassifierKind, row.kind),
+        dotted_path=row.dotted_path,
+        alias=row.alias.name if row.alias else "",
+        url=row.url,
+        timeout_ms=row.timeout_ms,
+    )
 
 
 def _personas() -> list[PersonaRow]:

@@ -10,8 +10,11 @@ from django.db.models import Model
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from analytics.models import AlertDelivery, AlertEvent
+from analytics.models import AlertDelivery, AlertEvent, BudgetRaise, DecisionRecord, Replay
+from routing.models import ClassifierPlugIn, RouterArtefact, RoutingRule
+from routing.services.lifecycle import draft_create
 from tests import factories as make
+from tests.routing.trials import experiment_of
 
 
 def job(number: int) -> None:
@@ -38,6 +41,37 @@ def retired_model(number: int) -> None:
     make.CatalogueModelFactory(status="retired", replaced_by=make.CatalogueModelFactory())
 
 
+def policy_change(number: int) -> None:
+    """A draft of a policy, of somebody who has proposed it."""
+    draft_create(policy=make.RoutingPolicyFactory(), by=make.UserFactory(), title=f"change {number}")
+
+
+def decision(number: int) -> None:
+    """A decision that somebody has labelled."""
+    record = make.UsageRecordFactory()
+    DecisionRecord.objects.create(
+        request_id=record.pk, at=record.started_at, policy="default", team=record.team, task_type="CODING",
+        confidence=0.4, inputs=b"", label="ANALYSIS", labelled_by=make.UserFactory(), labelled_at=timezone.now(),
+    )  # fmt: skip
+
+
+def replay(number: int) -> None:
+    Replay.objects.create(
+        policy=make.RoutingPolicyFactory(), base_version=1, document={}, since=make.NOON, until=timezone.now(),
+        created_by=make.UserFactory(),
+    )  # fmt: skip
+
+
+def raise_asked_for(number: int) -> None:
+    BudgetRaise.objects.create(budget=make.BudgetFactory(), amount_from=100, amount_to=200, author=make.UserFactory())
+
+
+def rule(number: int) -> None:
+    """One that sends what it fits to a model."""
+    alias = make.ModelAliasFactory()
+    RoutingRule.objects.create(name=f"rule-{number}", pattern=f"word {number}", outcome="alias", alias=alias)
+
+
 def alert_that_was_told() -> None:
     """An alert with an event, sent through a channel."""
     alert = make.AlertFactory()
@@ -55,9 +89,23 @@ ROWS: dict[str, Callable[[int], Any]] = {
     "routing.modelalias": model_in_use,
     "routing.routingpolicy": model_in_use,
     "routing.persona": model_in_use,
+    "routing.policydraft": policy_change,
+    "routing.experiment": lambda n: experiment_of(
+        make.RoutingPolicyFactory(), make.ModelAliasFactory(), name=f"trial-{n}", payer=make.VirtualKeyFactory()
+    ),
+    "routing.routingrule": rule,
+    "routing.classifierplugin": lambda n: ClassifierPlugIn.objects.create(
+        name=f"classifier-{n}", kind="llm", alias=make.ModelAliasFactory()
+    ),
+    "routing.routerartefact": lambda n: RouterArtefact.objects.create(
+        version=f"version-{n}", data=b"", created_by=make.UserFactory()
+    ),
     "routing.team": lambda n: make.MembershipFactory(team=make.VirtualKeyFactory().team),
     "routing.virtualkey": lambda n: make.VirtualKeyFactory(created_by=make.UserFactory()),
     "analytics.usagerecord": lambda n: make.UsageRecordFactory(),
+    "analytics.decisionrecord": decision,
+    "analytics.replay": replay,
+    "analytics.budgetraise": raise_asked_for,
     "analytics.usageadjustment": lambda n: make.UsageAdjustmentFactory(created_by=make.UserFactory()),
     "analytics.ledgercheck": lambda n: make.LedgerCheckFactory(),
     "analytics.budget": lambda n: make.BudgetFactory(),

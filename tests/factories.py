@@ -56,11 +56,18 @@ from routing.domain.keys import KeyParts, key_digest, key_text
 from routing.models import (
     AliasTarget,
     CandidateGroup,
+    ClassifierKind,
+    ClassifierPlugIn,
+    DraftCandidate,
+    Experiment,
     Membership,
     ModelAlias,
     Persona,
     PolicyCandidate,
+    PolicyDraft,
+    RouterArtefact,
     RoutingPolicy,
+    RoutingRule,
     Team,
     TeamRole,
     VirtualKey,
@@ -235,6 +242,71 @@ class PolicyCandidateFactory(DjangoModelFactory[PolicyCandidate]):
     alias = factory.SubFactory(ModelAliasFactory)
     group = CandidateGroup.PREFERRED
     position = factory.Sequence(lambda n: n)
+
+
+class PolicyDraftFactory(DjangoModelFactory[PolicyDraft]):
+    """A change that nobody has submitted yet; without models."""
+
+    class Meta:
+        model = PolicyDraft
+
+    policy = factory.SubFactory(RoutingPolicyFactory)
+    title = factory.Sequence(lambda n: f"Change {n}")
+    base_version = factory.SelfAttribute("policy.version")
+
+
+class DraftCandidateFactory(DjangoModelFactory[DraftCandidate]):
+    class Meta:
+        model = DraftCandidate
+
+    draft = factory.SubFactory(PolicyDraftFactory)
+    alias = factory.SubFactory(ModelAliasFactory)
+    group = CandidateGroup.PREFERRED
+    position = factory.Sequence(lambda n: n)
+
+
+class ExperimentFactory(DjangoModelFactory[Experiment]):
+    """A draft's rules against those of its policy, not started."""
+
+    class Meta:
+        model = Experiment
+
+    name = factory.Sequence(lambda n: f"trial-{n}")
+    challenger = factory.SubFactory(PolicyDraftFactory)
+    policy = factory.SelfAttribute("challenger.policy")
+
+
+class RoutingRuleFactory(DjangoModelFactory[RoutingRule]):
+    """Text with “traceback” in it is coding."""
+
+    class Meta:
+        model = RoutingRule
+
+    name = factory.Sequence(lambda n: f"rule-{n}")
+    position = factory.Sequence(lambda n: n)
+    pattern = "traceback"
+    task_type = "CODING"
+
+
+class RouterArtefactFactory(DjangoModelFactory[RouterArtefact]):
+    """Kept and not in force; its bytes are none that a gateway can read."""
+
+    class Meta:
+        model = RouterArtefact
+
+    version = factory.Sequence(lambda n: f"{n:032x}")
+    data = b"no archive"
+
+
+class ClassifierPlugInFactory(DjangoModelFactory[ClassifierPlugIn]):
+    """A Python class, switched off."""
+
+    class Meta:
+        model = ClassifierPlugIn
+
+    name = factory.Sequence(lambda n: f"classifier-{n}")
+    kind = ClassifierKind.DOTTED
+    dotted_path = "example.Classifier"
 
 
 class PersonaFactory(DjangoModelFactory[Persona]):

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FULL = Headroom(limit=1, remaining=0, reset_ms=1)
 OTHER_HEADERS = {  # not with every answer
     "retry-after", "allow", "idempotent-replayed", "x-router-idempotency", "x-should-retry", "x-router-max-tokens",
+    "x-router-budget-step", "x-router-budget-used",
     "x-router-dropped-params", "x-router-upstream-request-id", "x-router-token-count",
     *limit_headers(Standing(FULL, FULL)),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
@@ -24,11 +25,13 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
 
 from analytics import presentation
+from analytics.admin.raises import raise_lines
 from analytics.budget_page import budget_page, forecast_words, is_running_out, local_text, resets_words
-from analytics.models import Budget, BudgetLease, BudgetMode, BudgetScope
+from analytics.models import Budget, BudgetLease, BudgetMode, BudgetRaise, BudgetScope, RaiseState
 from analytics.selectors import BudgetState
 from analytics.selectors.budgets import budget_states
-from analytics.services.budgets import REASON_LENGTH, budget_raise, budget_recall, lease_write_off
+from analytics.services.budget_raises import budget_raise, raise_open, raise_propose
+from analytics.services.budgets import REASON_LENGTH, budget_recall, lease_write_off
 from providers.admin.cells import NOTHING, Tone, label
 from providers.admin.pages import SwitchableAdmin, change_url, page_action
 from providers.services import active_set
@@ -59,7 +62,30 @@ class BudgetForm(forms.ModelForm[Budget]):
             setattr(wanted, name, cleaned.get(name, getattr(self.instance, name)))
         if wanted.is_active and (rival := rival_of(wanted)):
             self.add_error("budget_duration" if "budget_duration" in self.fields else "is_active", rival)
+        amount = cleaned.get("max_budget")
+        if (
+            settings.POLICY_REVIEW
+            and amount is not None
+            and (before := limit_before(self.instance, amount)) is not None
+        ):
+            self._check_raise(before, cleaned)
         return cleaned
+
+    def _check_raise(self, before: Decimal, cleaned: dict[str, Any]) -> None:
+        """The amount stays as it is until somebody else has approved the new one; the rest of the form is saved."""
+        if waiting := raise_open(self.instance):
+            self.add_error("max_budget", f"A raise to ${waiting.amount_to:,} waits for approval already.")
+        warn_at = cleaned.get("soft_budget")
+        if warn_at is not None and warn_at > before:
+            self.add_error(
+                "soft_budget", f"Warn at no more than ${before:,}: that is the budget until the raise is approved."
+            )
+
+
+def limit_before(budget: Budget, amount: Decimal) -> Decimal | None:
+    """The limit in force, if `amount` would raise it; None of a new budget and where it stays or gets lower."""
+    before = Budget.objects.filter(pk=budget.pk).values_list("max_budget", flat=True).first()
+    return before if before is not None and amount > before else None
 
 
 def rival_of(budget: Budget) -> str | None:
@@ -153,6 +179,25 @@ class BudgetAdmin(SwitchableAdmin[Budget]):
             '<a class="cell-link" href="{}">{}</a><span class="cell-tag">{}</span>', change_url(subject), subject, tag
         )
 
+    def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
+        """A higher amount is a raise, with all that belongs to one; whatever else was edited is saved in any case."""
+        before = limit_before(obj, obj.max_budget) if change else None
+        if before is None:
+            super().save_model(request, obj, form, change)
+            return
+        wanted, obj.max_budget = obj.max_budget, before
+        columns = {field.name for field in obj._meta.concrete_fields} - {"max_budget"}
+        if edited := [name for name in form.changed_data if name in columns]:
+            obj.save(update_fields=edited)
+        try:
+            raised = raise_propose(
+                budget=obj, amount_to=wanted, by=cast(User, request.user), reason="Edited in the form"
+            )
+        except ValidationError as error:  # somebody was quicker
+            messages.error(request, error.messages[0])
+        else:
+            tell(request, raised)
+
     # --- the list ---------------------------------------------------------------------------------------------------
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
@@ -218,13 +263,13 @@ class BudgetAdmin(SwitchableAdmin[Budget]):
             except ValidationError as error:
                 form.add_error("amount", error)
             else:
-                self.log_change(request, budget, f"Raised by ${wanted['amount']}: {wanted['reason']}")
-                messages.success(
-                    request, f"The limit is ${raised.max_budget:,} now. Gateways know it within 2 seconds."
-                )
+                done = "Raised" if raised.state == RaiseState.APPLIED else "Asked for a raise"
+                self.log_change(request, budget, f"{done} by ${wanted['amount']}: {wanted['reason']}")
+                tell(request, raised)
                 return HttpResponseRedirect(change_url(budget))
         [state] = budget_states([budget], now=timezone.now())
-        return self._question(request, "raise.html", "Raise a budget", budget, form=form, state=state)
+        more = {"needs_review": settings.POLICY_REVIEW, "waiting": raise_open(budget)}
+        return self._question(request, "raise.html", "Raise a budget", budget, form=form, state=state, **more)
 
     @page_action(description="Recall idle leases", url_path="recall", icon="undo", permissions=["recall"])
     def recall(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -287,14 +332,29 @@ class BudgetAdmin(SwitchableAdmin[Budget]):
         return TemplateResponse(request, f"admin/analytics/budget/{template}", context)
 
 
+def tell(request: HttpRequest, raised: BudgetRaise) -> None:
+    """What became of a raise, for whoever has just asked for it."""
+    if raised.state == RaiseState.APPLIED:
+        messages.success(request, f"The limit is ${raised.amount_to:,} now. Gateways know it within 2 seconds.")
+    else:
+        messages.warning(
+            request,
+            f"The raise to ${raised.amount_to:,} waits for approval by somebody else. Until then the limit stays "
+            f"${raised.amount_from:,}.",
+        )
+
+
 def page_context(budget: Budget, now: datetime) -> dict[str, Any]:
     """What the upper part of a budget's page shows."""
     page = budget_page(budget, now=now)
+    raises = raise_lines(budget)
     ends = page.state.ends_before
     return {
         "page": page,
         "now": now,
         "mode": mode_label(budget),
+        "raises": raises,
+        "waiting": next((line for line in raises if line.raised.state == RaiseState.REVIEW), None),
         "forecast_words": forecast_words(page.state, page.forecast),
         "is_running_out": is_running_out(page.state, page.forecast),
         "resets": resets_words(page.state, now),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from analytics.domain.usage import ESCALATED
 from providers.domain.answer import Usage
 from providers.domain.failures import REACTIONS
 from providers.domain.pricing import bound_nano, cost_nano
@@ -81,7 +82,11 @@ def _has_tokens(usage: Usage) -> bool:
 def _was_in_doubt(attempt: Mapping[str, Any]) -> bool:
     """Whether the vendor may have billed an attempt of which the record only says that nobody knew the price."""
     failure, status = attempt.get("failure", ""), attempt.get("http_status")
-    if attempt.get("billed_nano") is not None or (status is not None and status < 500):
+    if attempt.get("billed_nano") is not None:
+        return False
+    if failure == ESCALATED:
+        return True
+    if status is not None and status < 500:
         return False
     return failure == GATEWAY_STOPPED or (failure in IN_DOUBT)
 

@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+
+from analytics.domain.decisions import KeptDecision
+
+ESCALATED = "escalated"  # the “failure” of an attempt whose answer was not good enough, so that another one was asked
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True):
@@ -16,7 +20,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     failure: str = ""
     http_status: int | None = None
     message: str = ""
-    billed_nano: int | None = None  # a broken attempt that the vendor bills all the same
+    billed_nano: int | None = None  # what the vendor bills for an attempt that is not the record's answer
     vendor_request_id: str = ""  # what the vendor's support asks for
 
 
@@ -30,7 +34,8 @@ class BudgetUse(Struct, frozen=True, omit_defaults=True):
 
 
 class UsageEntry(Struct, frozen=True):
-    """All of one usage record; field for field the columns of `analytics.models.UsageRecord`.
+    """All of one usage record; field for field the columns of `analytics.models.UsageRecord`, but for `kept`: what its
+    decision was made from, which goes into a table of its own.
 
     Times are seconds since the epoch, money is nano-USD, `cost_nano` None is an unknown price. `decision` says why the
     route was chosen, `price` is a copy of the rates used; both hold JSON values only. `charges` is what each budget
@@ -80,6 +85,7 @@ class UsageEntry(Struct, frozen=True):
     task_type: str = ""
     rule: str = ""
     tag: str = ""
+    kept: KeptDecision | UnsetType = UNSET
 
 
 class Dispatch(Struct, frozen=True):

@@ -12,8 +12,10 @@ sent, and count as gone until SQL has answered; so at no moment does the memory 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, ParamSpec, Protocol, TypeVar
@@ -37,6 +39,8 @@ PACE_S: Final = 10.0  # over which the pace of spending is averaged
 FORGET_AFTER: Final = timedelta(hours=1)  # has a window ended, and with it every request that came in before
 AHEAD_S: Final = 120.0  # spending of this time is leased ahead
 AHEAD_HOLDS: Final = 16  # and no less than so many holds
+FRESH_S: Final = 0.5  # how old the figures of a window may be that routing goes by, as long as requests look at it
+LOOKED_AT_FOR_S: Final = 60.0  # after the last of them
 
 
 class StoreThread(Protocol):
@@ -71,6 +75,18 @@ class Window:
     used_at: float = 0.0
     learned_at: float = 0.0
     read_at: float = 0.0
+    looked_at: float | None = None  # by a request whose route depends on how full it is
+
+    @property
+    def used(self) -> int:
+        """What is spent, and held for requests of this process that are under way; what other processes lease and what
+        is free here counts as not used."""
+        return self.terms.limit_nano - self.room - self.others - (self.amount - self.held - self.pending)
+
+    @property
+    def share_used(self) -> float:
+        """`used` as a share of the limit: 0 to 1 and above; 1 where nothing may be spent at all."""
+        return max(0.0, self.used / self.terms.limit_nano) if self.terms.limit_nano else 1.0
 
     @property
     def free(self) -> int:
@@ -197,6 +213,20 @@ class Leases:
         """The most that `hold` could be in a hard window now."""
         return hold.amounts.get(window, 0) + max(0, window.free)
 
+    async def look_up(self, windows: Iterable[Window], *, within_s: float) -> None:
+        """Ask the database what is spent of windows of which nobody knows, or has not asked for a while. From then on
+        they are looked at in the background. What is not answered in that time stays as it was known last."""
+        now = self._clock()
+        stale = {}
+        for window in windows:
+            if window.sequence < 0 or now - window.learned_at > 2 * FRESH_S:
+                stale[window] = 0
+            window.looked_at = now
+        if stale:
+            with suppress(BudgetsUnavailable, TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._ask(stale)
+
     def settle(self, hold: Hold, charges: Mapping[int, int]) -> None:
         """The request is over: what its windows are charged waits for SQL, the rest is free again."""
         for window, amount in hold.amounts.items():
@@ -248,7 +278,7 @@ class Leases:
                 Ask(
                     window.id,
                     max(0, more - window.free),
-                    0 if window.is_wanted else window.target or more * AHEAD_HOLDS,
+                    0 if window.is_wanted or not more else window.target or more * AHEAD_HOLDS,
                 )
                 for window, more in sorted(asked.items(), key=lambda item: item[0].id)
             ]
@@ -273,7 +303,10 @@ class Leases:
         self._book = BudgetBook(budgets)
         in_force = {terms.id: terms for terms in budgets}
         for window in self._windows.values():
-            window.terms = in_force.get(window.terms.id, window.terms)
+            terms = in_force.get(window.terms.id, window.terms)
+            if terms.limit_nano != window.terms.limit_nano:  # the room that is known is of either limit: ask again
+                window.learned_at = -math.inf
+            window.terms = terms
 
     async def look_after(self) -> None:
         """Fetch ahead, give back what is not needed, forget what is over. Raises BankUnavailable."""
@@ -286,7 +319,10 @@ class Leases:
         unsure = [w for w in self._windows.values() if w.returning or (w.amount and now - w.read_at > READ_EVERY_S)]
         if unsure:
             await self._read(unsure)
-        stale = [w.id for w in self._windows.values() if w.free > 0 and now - w.learned_at >= LOOK_EVERY_S]
+        stale = [
+            w.id for w in self._windows.values() if now - w.learned_at >= (LOOK_EVERY_S if w.free > 0 else FRESH_S)
+            if w.free > 0 or (w.looked_at is not None and now - w.looked_at < LOOKED_AT_FOR_S)
+        ]  # fmt: skip
         if stale:
             self._learn(await self._run(self._bank.watch, self._owner, stale))
         await self._give_back()

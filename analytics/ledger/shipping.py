@@ -17,6 +17,7 @@ import msgspec
 from django.db import DataError, Error, IntegrityError, connection, models, transaction
 
 from analytics.domain.usage import BudgetUse, UsageEntry
+from analytics.ledger.decisions import insert_decisions
 from analytics.ledger.delivery import BadRecordError, Shipment
 from analytics.ledger.leasing import States, charge_windows, open_windows
 from analytics.models import DirtyHour, UsageRecord
@@ -60,6 +61,7 @@ class SqlUsageStore:
             inserted = insert(batch, charged.keys())
             if inserted.rows:
                 _mark_dirty(inserted.hours)
+            insert_decisions(batch)
             states = _charge(owner, charged, inserted.charged) if charged else {}
         self._open_windows |= windows
         return Shipment(inserted.rows, states)

@@ -251,4 +251,4 @@ class BudgetRaise(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.budget}: {self.amount_from} to {self.amount_to}"
+        return f"{self.budget.subject}: ${self.amount_from:,} to ${self.amount_to:,}"

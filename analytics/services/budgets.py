@@ -72,19 +72,13 @@ def budget_align(*, budget: Budget, now: datetime) -> None:
 
 
 @transaction.atomic
-def budget_raise(*, budget: Budget, amount: Decimal, by: User | None, reason: str) -> Budget:
-    """Add `amount` USD to the limit, for this period and the following ones. The history says who, when and why.
-
-    :raises ValidationError: the amount is not above 0, or the limit would be too long a number.
-    """
-    if amount <= 0:
-        raise ValidationError("Raise it by more than nothing. To lower a budget, edit it.")
-    raised = Budget.objects.select_for_update(of=("self",)).get(pk=budget.pk)
-    raised.max_budget = Budget._meta.get_field("max_budget").clean(raised.max_budget + amount, raised)
-    raised._history_user = by  # type: ignore[attr-defined]  # simple-history looks for them
-    raised._change_reason = reason[:REASON_LENGTH]  # type: ignore[attr-defined]
-    raised.save(update_fields=["max_budget"])
-    return raised
+def budget_limit_set(*, budget: Budget, limit: Decimal, by: User | None, reason: str) -> None:
+    """Another limit (USD) for `budget`, whose row is locked: for this period and the following ones. The history says
+    who, when and why. Raises go through `budget_raises.py`."""
+    budget.max_budget = limit
+    budget._history_user = by  # type: ignore[attr-defined]  # simple-history looks for them
+    budget._change_reason = reason[:REASON_LENGTH]  # type: ignore[attr-defined]
+    budget.save(update_fields=["max_budget"])
 
 
 @transaction.atomic

@@ -24,6 +24,7 @@ register = template.Library()
 TIME_STYLES = {
     "row": "%-d %b %H:%M:%S",
     "second": "%-d %b %Y, %H:%M:%S",
+    "minute": "%-d %b %Y, %H:%M",
     "clock": "%H:%M:%S",
     "day": "%-d %b %Y",
 }

@@ -190,6 +190,7 @@ class CatalogueModelAdmin(PricedAdmin[CatalogueModel]):
     autocomplete_fields = ["replaced_by"]
     checkbox_lists = {"capabilities": CAPABILITY_CHOICES}
     inlines = [DeploymentsOfModel, PriceRows]
+    list_before_template = "admin/providers/dominated_link.html"
     fieldsets = [
         ("What it is", {"fields": ["name", "label", "vendor", "strengths"]}),
         ("What it can do", {"fields": ["capabilities", ("context_window", "max_output_tokens")]}),

@@ -48,7 +48,8 @@ def bound_nano(input_tokens: int, output_tokens: int, price: Price) -> int | Non
     None when a rate that it may need is unknown.
     """
     most = 0
-    for rates, inputs in _reachable(input_tokens, price):
+    reachable = _reachable(input_tokens, price) if price.tiers else ((price, input_tokens),)
+    for rates, inputs in reachable:
         if (inputs and rates.input is None) or (output_tokens and rates.output is None):
             return None
         most = max(most, inputs * _dearest_input(rates) + output_tokens * (rates.output or 0))

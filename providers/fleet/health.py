@@ -114,6 +114,7 @@ class FleetHealth:
         self._unsaid: defaultdict[int, deque[Successes]] = defaultdict(lambda: deque(maxlen=WINDOW_S + 1))
         self._turns: defaultdict[int, Iterator[int]] = defaultdict(count)  # by provider
         self._under_way: defaultdict[int, int] = defaultdict(int)  # by key
+        self._in_flight: defaultdict[int, int] = defaultdict(int)  # by deployment
         self._probing: dict[str, Deployment] = {}  # by prober
         self._keeper: asyncio.Task[None] | None = None
 
@@ -165,6 +166,7 @@ class FleetHealth:
     # --- after it, for `Trial` ---
 
     def under_way(self, trial: Trial, change: int) -> None:
+        self._in_flight[trial.deployment.id] += change
         if trial.credential is not None:
             self._under_way[trial.credential.id] += change
 
@@ -215,6 +217,10 @@ class FleetHealth:
         if trial.prober:
             prober, trial.prober = trial.prober, ""
             self._release(trial.deployment, prober)
+
+    def in_flight(self, deployment: Deployment) -> int:
+        """How many attempts this process has under way there."""
+        return self._in_flight.get(deployment.id, 0)
 
     # --- for people and figures ---
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from analytics.domain.usage import UsageEntry
 from routerplatform.gateway.errors import GatewayError
+from routerplatform.gateway.ladder import ladder_headers
 from routerplatform.gateway.rate_limits import limit_headers
 from routerplatform.gateway.steps import Opened
 
@@ -33,6 +34,8 @@ def _now_and_then(opened: Opened) -> Headers:
         told.append((b"x-router-dropped-params", _printable(",".join(opened.dropped))))
     if opened.vendor_request_id:
         told.append((b"x-router-upstream-request-id", _printable(opened.vendor_request_id)))
+    on_step = ladder_headers(opened.plan.step.name, opened.budget_used)
+    told += [(name.encode(), value.encode()) for name, value in on_step.items()]
     return told
 
 

@@ -49,6 +49,9 @@ class ChatAnswerSerializer(serializers.Serializer[Any]):
     latency_ms = serializers.FloatField()
     attempts = serializers.IntegerField()
     decision = serializers.DictField(help_text="Why this route: every candidate, and what removed it.")
+    notice = serializers.CharField(
+        required=False, help_text="What a budget that fills does to the answer; only there when it does something."
+    )
 
 
 class PersonaSerializer(serializers.Serializer[Any]):
@@ -114,6 +117,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     budgets_revision = serializers.IntegerField(allow_null=True)
     config_age_s = serializers.FloatField()
     unshipped_records = serializers.IntegerField()
+    classifier = serializers.ChoiceField(choices=["ok", "failing"])
 
 
 class ErrorDetailSerializer(serializers.Serializer[Any]):

@@ -23,10 +23,13 @@ from analytics.domain.usage import UsageEntry
 from providers.domain.types import ChatRequest
 from routerplatform.doors.formats import openai_chat
 from routerplatform.doors.formats.native import Failed, FrameOut, NativeWriter, Pong, Ready, encode, usage_frame
+from routerplatform.doors.hints import LONGEST_HINT, hints_of
+from routerplatform.gateway.conversation_pins import HINT as CONVERSATION
 from routerplatform.gateway.errors import GatewayError, InvalidRequest
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.pipeline import Call, current_config, serve
 from routerplatform.gateway.runtime import Runtime
+from routerplatform.gateway.situations import TAG
 from routerplatform.gateway.steps import Closed, Opened
 from routing.domain.config import Caller, Scope
 from routing.domain.decision import AUTO, chats, visible_models
@@ -36,6 +39,8 @@ SIGN_IN_WITHIN_S = 10.0
 MAX_CHATS = 8
 MAX_GREETING = 4096  # characters of a message before anybody has signed in; a token has some 200
 NOT_SIGNED_IN, ORIGIN_REFUSED, TOO_MANY = 4401, 4403, 4429
+SAID_IN = {"tag": TAG, "conversation": CONVERSATION}  # fields of a chat, and the headers that other callers say it in
+OWN_FIELDS = frozenset({"type", "id", *SAID_IN})
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
@@ -143,8 +148,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if len(self.chats) >= MAX_CHATS:
             await self.close(TOO_MANY)
             return
-        body = {name: value for name, value in fields.items() if name not in {"type", "id"}}
-        task = asyncio.create_task(self._answer(chat_id, {**body, "stream": Raw(b"true")}))
+        body = {name: value for name, value in fields.items() if name not in OWN_FIELDS}
+        said = {header: _text(fields, name)[:LONGEST_HINT] for name, header in SAID_IN.items() if name in fields}
+        hints = {**hints_of(self.scope["headers"]), **said}
+        task = asyncio.create_task(self._answer(chat_id, {**body, "stream": Raw(b"true")}, hints))
         self.chats[chat_id] = task
         task.add_done_callback(lambda _: self.chats.pop(chat_id, None))
 
@@ -153,7 +160,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if task is not None:
             task.cancel()
 
-    async def _answer(self, chat_id: str, fields: dict[str, Raw]) -> None:
+    async def _answer(self, chat_id: str, fields: dict[str, Raw], hints: dict[str, str]) -> None:
         """One chat, from its request to `done` or `error`."""
         request_id = new_request_id()
         writer = NativeWriter(request_id)
@@ -163,7 +170,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         async def read() -> ChatRequest:
             return openai_chat.parse(msgspec.json.encode(fields))
 
-        call = Call(request_id, "websocket", self.credential, time.perf_counter(), read, bill.append)
+        call = Call(request_id, "websocket", self.credential, time.perf_counter(), read, bill.append, hints=hints)
         try:
             await self._send(writer.start(), chat_id)
             async with aclosing(serve(self.runtime, call)) as steps:

@@ -28,6 +28,7 @@ SHORTEST_ANSWER = 64  # tokens; a shorter one is refused rather than cut, unless
 SAMPLES = 200  # answers of a deployment that its usual length is taken from
 FEWEST_SAMPLES = 20
 REGROW = 10  # samples after which that is computed again
+LOOK_UP_WITHIN_S = 0.25  # what a request waits to hear how full its budgets are
 
 
 @dataclass(slots=True)
@@ -79,7 +80,8 @@ class Admission:
     _cover: Cover = field(default_factory=Cover)
 
     async def cover(self, target: Deployment, alias: str, tally: Tally) -> Cover:
-        """Hold what an attempt at `target` can cost, on top of what the request has cost so far.
+        """Hold what an attempt at `target` can cost, on top of what the request has cost so far. Of the limits that a
+        policy's ladder and a budget set to an answer, the shorter one is sent.
 
         :raises BudgetExceeded: a hard budget cannot afford even a short answer.
         :raises PriceUnknown: a hard budget applies, and nobody knows what this would cost.
@@ -89,9 +91,13 @@ class Admission:
         if alias not in self.by_alias:
             self.by_alias[alias] = self.ledger.leases.applying((("alias", alias),), self.now)
         windows = (*self.windows, *self.by_alias[alias])
+        self.max_tokens = tally.longest_answer(target) if tally.is_capped else None
         if any(window.terms.is_hard for window in windows):
             self._cover = await self._hold_for(target, windows, tally)
-        elif windows:
+            return self._cover
+        if tally.is_capped:
+            self._cover = Cover(self.max_tokens)
+        if windows:
             needs = self._needs(windows, target, tally.longest_answer(target), tally)
             self._note_shadows(needs)
             self.ledger.leases.take(self.hold, needs)
@@ -162,6 +168,10 @@ class Admission:
         grown = longer > held_for and bool(needs) and self.ledger.leases.take(self.hold, needs)
         self._cover.expected_output = longer if grown else None
 
+    def fullest(self) -> Window | None:
+        """Of the windows that may change what is served, the one of which the largest share is used."""
+        return _fullest(self.windows)
+
     def with_budgets(self, tally: Tally) -> UsageEntry:
         """The draft of a request that is over, with what budgets did to it and what their windows are charged."""
         if tally.deployment is not None and tally.usage_is_final:
@@ -209,6 +219,17 @@ class Admission:
         return BudgetExceeded(window.terms, window.span, needs_nano=needs[window], left_nano=has[window])
 
 
+def _subjects(caller: Caller, persona: str) -> list[tuple[Scope, int | str]]:
+    """What a request's budgets may be for, but for its model alias."""
+    subjects: list[tuple[Scope, int | str]] = [("key", caller.key_id), ("team", caller.team_id)]
+    return [*subjects, ("persona", persona)] if persona else subjects
+
+
+def _fullest(windows: Iterable[Window]) -> Window | None:
+    counted = (window for window in windows if window.terms.mode != "shadow")
+    return max(counted, key=lambda window: window.share_used, default=None)
+
+
 def _by_id(charges: Mapping[Window, int]) -> dict[int, int] | None:
     return {window.id: cost for window, cost in charges.items() if cost} or None
 
@@ -220,6 +241,30 @@ class Admissions:
     ledger: Ledger
     usual: UsualAnswers = field(default_factory=UsualAnswers)
 
+    def budget_used(self, caller: Caller, persona: str, now: datetime) -> float:
+        """How much of the fullest budget is used that applies to the key, its team or the persona, for all gateways as
+        this one knows it: 0 to 1 and above, spent and held. 0 without budgets. Shadow budgets do not count: they change
+        nothing."""
+        window = self.fullest(caller, persona, now)
+        return 0.0 if window is None else window.share_used
+
+    def fullest(self, caller: Caller, persona: str, now: datetime) -> Window | None:
+        """The budget's window that `budget_used` is of."""
+        return _fullest(self._windows(caller, persona, now))
+
+    async def look_up_budgets(self, caller: Caller, persona: str, now: datetime) -> None:
+        """Have `budget_used` go by figures that are at most about a second old. Waits only where nobody has asked for
+        the same budgets for a minute, and then for no longer than `LOOK_UP_WITHIN_S`."""
+        if windows := self._windows(caller, persona, now):
+            await self.ledger.leases.look_up(windows, within_s=LOOK_UP_WITHIN_S)
+
+    def _windows(self, caller: Caller, persona: str, now: datetime) -> tuple[Window, ...]:
+        """Nothing while the budgets have not been read: then nobody is let in."""
+        try:
+            return self.ledger.leases.applying(_subjects(caller, persona), now)
+        except BudgetsUnavailable:
+            return ()
+
     def admit(
         self, caller: Caller, plan: RoutePlan, *, request_id: str, door: str, is_stream: bool, now: datetime,
         config_revision: int, tag: str = "",
@@ -228,11 +273,8 @@ class Admissions:
 
         :raises BudgetUnavailable: the gateway has not been able to read the budgets yet.
         """
-        subjects: list[tuple[Scope, int | str]] = [("key", caller.key_id), ("team", caller.team_id)]
-        if plan.persona:
-            subjects.append(("persona", plan.persona))
         try:
-            windows = self.ledger.leases.applying(subjects, now)
+            windows = self.ledger.leases.applying(_subjects(caller, plan.persona), now)
         except BudgetsUnavailable as error:
             raise BudgetUnavailable("The budgets have not been read yet.") from error
         draft = UsageEntry(

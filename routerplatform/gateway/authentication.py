@@ -26,13 +26,14 @@ class Authenticator:
             caller = snapshot.callers_by_key_id.get(key_id) if key_id else None
         else:
             caller = snapshot.callers_by_digest.get(key_digest(self._pepper, presented)) if presented else None
-        if caller is None or not _in_force(caller, now):
+        if caller is None or not in_force(caller, now):
             raise Unauthenticated
         if scope not in caller.scopes:
             raise Forbidden(f"This key lacks the scope “{scope}”. Ask your team lead for a key that has it.")
         return caller
 
 
-def _in_force(caller: Caller, now: datetime) -> bool:
+def in_force(caller: Caller, now: datetime) -> bool:
+    """Whether the key may be used now: neither it nor its team has been switched off."""
     expired = caller.expires_at is not None and caller.expires_at <= now
     return caller.team_active and caller.revoked_at is None and not expired

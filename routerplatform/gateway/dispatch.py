@@ -36,6 +36,7 @@ from routerplatform.gateway.errors import (
     out_of_service_error,
     upstream_error,
 )
+from routerplatform.gateway.escalation import Cascade, NotGoodEnough
 from routerplatform.gateway.rate_limits import Permit
 from routerplatform.gateway.tally import Tally
 from routing.domain.decision import RoutePlan
@@ -84,12 +85,13 @@ class Dispatcher:
         self._max_attempts = max_attempts
         self._timeout_s = timeout_s
 
-    async def frames(
+    def frames(
         self, admission: Admission, permit: Permit, plan: RoutePlan, tally: Tally
     ) -> AsyncGenerator[Frames, None]:
         """Frames of the answer, grouped as they arrived; the first group already holds content (or the end).
 
-        Until then a failure only costs time: the next target is asked. From then on it is final.
+        Until then a failure only costs time: the next target is asked. From then on it is final. A policy may have
+        answers held back until they are whole, and others asked for in place of some: see `escalation.py`.
 
         :raises UpstreamFailed: no target answered, or the one that did broke off.
         :raises CircuitOpen: every target has failed too often lately.
@@ -97,8 +99,16 @@ class Dispatcher:
         :raises BudgetExceeded, PriceUnknown, BudgetUnavailable: the budgets cover no attempt.
         :raises RateLimited: every target is at its rate limit.
         """
-        self._retries.earn()
         deadline = time.perf_counter() + self._timeout_s
+        cascade = Cascade.of(plan, tally, deadline)
+        asking = self._asked(admission, permit, plan, tally, deadline, cascade)
+        return asking if cascade is None else cascade.or_kept(asking, admission)
+
+    async def _asked(
+        self, admission: Admission, permit: Permit, plan: RoutePlan, tally: Tally, deadline: float,
+        cascade: Cascade | None,
+    ) -> AsyncGenerator[Frames, None]:  # fmt: skip
+        self._retries.earn()
         problem: GatewayError | None = None
         queue = deque(Candidate(target, alias) for target, alias in zip(plan.targets, plan.aliases, strict=True))
         while queue and len(tally.attempts) < self._max_attempts and time.perf_counter() < deadline:
@@ -117,18 +127,25 @@ class Dispatcher:
                 self._announce(admission, cover, tally)
                 within_s = (deadline - time.perf_counter()) / 2 if queue else None
                 try:
-                    async with aclosing(self._attempt(call, admission, tally, deadline, within_s)) as answer:
+                    source = self._attempt(call, admission, tally, deadline, within_s)
+                    if cascade is not None:
+                        is_last = not queue or tally.attempts_made >= self._max_attempts
+                        source = cascade.held(source, trial, is_last=is_last)
+                    async with aclosing(source) as answer:
                         async for frames in answer:
                             trial.answering()
                             yield frames
                     tally.end()
                     trial.succeeded()
                     return
+                except NotGoodEnough as error:
+                    trial.succeeded()
+                    error.cascade.set_aside(error, admission)
                 except ProviderError as error:
                     trial.failed(error.failure)
-                    tally.end(error.failure)
+                    tally.end(error.failure, is_aside=cascade is not None)
                     problem = upstream_error(error.failure)
-                    if tally.has_content or not REACTIONS[error.failure.kind].try_next:
+                    if not _goes_on(error.failure, tally, cascade):
                         break
                     self._queue_again(queue, candidate, trial, error.failure)
         raise problem or Unavailable("No attempt could be made in the time that a request may take.")
@@ -200,6 +217,13 @@ class Dispatcher:
                         yield frames
         finally:  # while a stream flows, our work on one piece goes on beside the provider's on the next
             tally.waited_s += time.perf_counter() - asked
+
+
+def _goes_on(failure: Failure, tally: Tally, cascade: Cascade | None) -> bool:
+    """Whether another target may be asked: not once the caller has content, or where the request itself is at fault."""
+    if cascade is not None:
+        return cascade.goes_on(failure)
+    return not tally.has_content and REACTIONS[failure.kind].try_next
 
 
 def _passed_over(candidate: Candidate, error: Skip, admission: Admission, problem: GatewayError | None) -> GatewayError:

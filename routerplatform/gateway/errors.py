@@ -17,6 +17,7 @@ GatewayError(code, http_status)     raised above the providers; every door rende
   IdempotencyKeyReused 422          the key came with another request before
   IdempotencyUnavailable 503        nobody can tell whether this is a repetition
   BudgetExceeded      429           a hard budget cannot afford it
+  BudgetStepReached   429           a budget is so full that the policy gives no (new) answer
   PriceUnknown        400           a hard budget applies, and nobody knows what it would cost
   BudgetUnavailable   503           nobody can tell what the budget allows
   RateLimited         429           too many requests or tokens per minute, or requests at a time
@@ -116,6 +117,18 @@ class ResponseNotFound(GatewayError):
     kind = "invalid_request_error"
 
 
+class DecisionNotFound(GatewayError):
+    code = "decision_not_found"
+    http_status = 404
+    kind = "invalid_request_error"
+
+    def __init__(self, decision_id: str) -> None:
+        super().__init__(
+            f"This key's team has made no request {decision_id}. Send what x-router-decision-id said.",
+            param="decision_id",
+        )
+
+
 class ResponsesUnavailable(GatewayError):
     code = "responses_unavailable"
     http_status = 503
@@ -195,18 +208,41 @@ class BudgetExceeded(GatewayError):
     kind = "insufficient_quota"
 
     def __init__(self, terms: BudgetTerms, span: Span, *, needs_nano: int, left_nano: int) -> None:
-        resets = f"A new period begins at {span.ends_before.isoformat()}." if span.ends_before else "It does not renew."
         super().__init__(
             f"The budget “{terms.name}” does not allow this request: it may cost up to ${usd(needs_nano):f}, and "
-            f"${usd(left_nano):f} can be used now. {resets}"
+            f"${usd(left_nano):f} can be used now. {resets_in_words(span)}"
         )
         self.headers = {"x-should-retry": "false"}
-        self.details = {
-            "scope": terms.scope,
-            "budget_id": terms.id,
-            "limit_usd": f"{usd(terms.limit_nano):f}",
-            "resets_at": span.ends_before.isoformat() if span.ends_before else None,
-        }
+        self.details = _about(terms, span)
+
+
+class BudgetStepReached(GatewayError):
+    """The ladder of a policy: from this share of a budget on it refuses, or gives only answers that it has kept.
+
+    Trying again does not help before the budget's next period, or before it is raised.
+    """
+
+    code = "insufficient_quota"
+    http_status = 429
+    kind = "insufficient_quota"
+
+    def __init__(self, message: str, *, headers: dict[str, str], budget: tuple[BudgetTerms, Span] | None) -> None:
+        super().__init__(message)
+        self.headers = {"x-should-retry": "false", **headers}
+        self.details = _about(*budget) if budget else None
+
+
+def resets_in_words(span: Span) -> str:
+    return f"A new period begins at {span.ends_before.isoformat()}." if span.ends_before else "It does not renew."
+
+
+def _about(terms: BudgetTerms, span: Span) -> dict[str, Any]:
+    return {
+        "scope": terms.scope,
+        "budget_id": terms.id,
+        "limit_usd": f"{usd(terms.limit_nano):f}",
+        "resets_at": span.ends_before.isoformat() if span.ends_before else None,
+    }
 
 
 class PriceUnknown(GatewayError):

@@ -41,6 +41,7 @@ class Metrics:
         self._series = _Series()
         self._routes: dict[tuple[str, ...], _Route] = {}
         self._refused: defaultdict[str, int] = defaultdict(int)
+        self._classifier_failures: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._changed: set[_Route] = set()
         self._is_planned = False
 
@@ -59,6 +60,11 @@ class Metrics:
         self._refused[str(status)] += 1
         self._plan()
 
+    def classifier_failed(self, name: str, reason: str) -> None:
+        """A classifier of one's own failed, and the built-in one took over. Reasons are a fixed few."""
+        self._classifier_failures[name, reason] += 1
+        self._plan()
+
     def write(self) -> None:
         """Put what has been added up into the files. From the event loop, as everything but `text`."""
         self._is_planned = False
@@ -68,6 +74,9 @@ class Metrics:
             route.write()
         for status, number in refused.items():
             self._series.requests.labels("", "", status).inc(number)
+        failures, self._classifier_failures = self._classifier_failures, defaultdict(int)
+        for failure, number in failures.items():
+            self._series.classifier_failures.labels(*failure).inc(number)
 
     async def scraped(self) -> bytes:
         """All processes' figures, as Prometheus reads them; this one's to the latest."""
@@ -102,6 +111,10 @@ class _Series:
         self.tokens = Counter("ai_proxy_tokens_used", "Tokens billed.", ["type"], registry=registry)
         self.cost = Counter("ai_proxy_cost", "USD, of requests whose price is known.", registry=registry)
         self.hits = Counter("ai_proxy_cache_hits", "Answers given again.", registry=registry)
+        self.classifier_failures = Counter(
+            "ai_proxy_classifier_failures", "Classifications that the built-in classifier took over.",
+            ["classifier", "reason"], registry=registry,
+        )  # fmt: skip
         self.overhead = Histogram(
             "router_overhead_seconds", "The part of a request's time that is the gateway's own.", buckets=OWN_SECONDS,
             registry=registry,

@@ -23,6 +23,7 @@ from routing.domain.eligibility import DEFAULT_OUTPUT_TOKENS
 from routing.domain.limits import (
     NEVER,
     NO_STANDING,
+    WINDOW_S,
     Act,
     Cell,
     Counters,
@@ -40,6 +41,8 @@ FIRST_PROBE_S: Final = 0.1  # after an answer that did not come: most often that
 PROBE_S: Final = 2.0  # at most, between two looks whether it is back
 PROBE_TRIP_S: Final = 1.0
 RENEW_S: Final = 15.0  # a third of what slots live: two renewals may be lost
+SLOTS: Final = ":p"
+CELLS: Final = (":r", ":t", SLOTS)  # how the keys of cells end: requests, tokens, slots
 BATCH: Final = 128  # operations that may share a trip; Redis serves nobody else meanwhile
 
 logger = logging.getLogger(__name__)
@@ -130,6 +133,21 @@ class Waiting(NamedTuple):
     taken: asyncio.Future[Taken] | None
 
 
+@dataclass(slots=True)
+class Seen:
+    """What the counters last said of a cell: how much was taken, of what limit, and when."""
+
+    used: int
+    limit: int
+    at_ms: int
+
+    def used_share(self, now_ms: int, *, is_slot: bool) -> float:
+        """As if what was taken in a minute ran out evenly; slots are given back one by one, and lapse."""
+        age_s = (now_ms - self.at_ms) / 1000
+        left = (1.0 if age_s < WINDOW_S else 0.0) if is_slot else max(0.0, 1.0 - age_s / WINDOW_S)
+        return min(1.0, left * self.used / self.limit)
+
+
 class RateLimits:
     """Belongs to one event loop. `processes`: gateways that share the limits when they cannot count together.
 
@@ -153,6 +171,7 @@ class RateLimits:
         self._is_alone = True
         self._waiting: list[Waiting] = []
         self._holders: set[Ticket] = set()  # of slots
+        self._seen: dict[str, Seen] = {}  # by cell, of deployments
         self._sender: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._renewer: asyncio.Task[None] | None = None
@@ -206,6 +225,7 @@ class RateLimits:
         :raises RateLimited: one of them has no room.
         """
         levels, now_ms, is_local = await self._take(Operation(Act.TAKE, member, cells))
+        self._note(cells, levels)
         found = standing_of(cells, levels)
         if any(level.wait_ms for level in levels):
             raise _refusal(*tightest_refusal(cells, levels), standing or found)
@@ -217,12 +237,36 @@ class RateLimits:
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """Give back what a ticket holds, and count the tokens that were really used."""
         self._holders.discard(ticket)
+        for cell in ticket.cells:
+            if cell.is_slot and (seen := self._seen.get(cell.key)):
+                seen.used = max(0, seen.used - 1)
         corrections = (
             cell if cell.is_slot else _less(cell, cell.amount - tokens)
             for cell in ticket.cells
             if cell.measure is not Measure.REQUESTS
         )
         self._correct(ticket.member, tuple(corrections), ticket.second, is_local=ticket.is_local)
+
+    def headroom(self, deployment: Deployment) -> float:
+        """The free share of the tightest of a deployment's limits, 0 to 1; 1 without any.
+
+        It is an estimate that asks nobody: what the counters, shared or not, said when this process last took of them,
+        less what has run out since. What other gateways have taken since then is not in it, nor is what nobody has
+        taken through this process for a minute.
+        """
+        now_ms = self._now_ms()
+        used = 0.0
+        for suffix in CELLS:
+            seen = self._seen.get(f"deployment:{deployment.id}{suffix}")
+            if seen is not None:
+                used = max(used, seen.used_share(now_ms, is_slot=suffix == SLOTS))
+        return 1.0 - used
+
+    def _note(self, cells: tuple[Cell, ...], levels: list[Level]) -> None:
+        """Remember how deployments stand, for `headroom`. Their number is bounded by the configuration."""
+        for cell, level in zip(cells, levels, strict=True):
+            if cell.key.startswith("deployment:"):
+                self._seen[cell.key] = Seen(level.used, max(1, level.limit), self._now_ms())
 
     async def _take(self, operation: Operation) -> Taken:
         if self._is_alone:

@@ -32,6 +32,7 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 CLAIM_S: Final = 60.0  # one who fetches and dies keeps the others of the fleet waiting for no longer
 LOOK_AGAIN_S: Final = 0.05  # for an answer that another process is fetching
 WHOLE: Final = frozenset({FinishReason.STOP, FinishReason.TOOL_CALLS, FinishReason.LENGTH})
+NOT_CUT: Final = WHOLE - {FinishReason.LENGTH}  # where not the caller has limited the answer, but a filling budget
 
 CacheState = Literal["none", "hit", "miss"]
 
@@ -64,6 +65,7 @@ class Turn:
     target: Deployment | None = None
     fetching: "asyncio.Future[KeptAnswer | None] | None" = None
     owner: str = ""
+    is_shortened: bool = False
     _frames: list[Frame] = field(default_factory=list)
     _size: int = 0
 
@@ -98,7 +100,8 @@ class Turn:
         if self.fetching is None:
             return
         kept = None
-        if is_answered and tally is not None and tally.finish in WHOLE and self._size <= MAX_ANSWER_BYTES:
+        is_whole = tally is not None and tally.finish in (NOT_CUT if self.is_shortened else WHOLE)
+        if is_answered and tally is not None and is_whole and self._size <= MAX_ANSWER_BYTES:
             kept = KeptAnswer(tally.wire, tally.target.name, tuple(self._frames), tally.cost_nano, now)
         self.cache.finish(self, kept)
 
@@ -126,7 +129,7 @@ class ResponseCache:
             if (kept := running.result()) and (turn := self._hit(kept, plan, caller)):
                 return turn
         mine = self._fetching[key] = asyncio.get_running_loop().create_future()
-        turn = Turn(self, key, ttl_s, fetching=mine, owner=owner)
+        turn = Turn(self, key, ttl_s, fetching=mine, owner=owner, is_shortened=plan.step.max_tokens is not None)
         is_left = True  # until the fleet has been asked: a caller who leaves meanwhile lets another one fetch
         try:
             kept = None if wish == "refresh" else await self._from_the_fleet(turn, caller)
@@ -200,12 +203,17 @@ class ResponseCache:
 
 
 def _key(caller: Caller, plan: RoutePlan, request: ChatRequest) -> str:
-    """SHA-256 over the team, the route and the whole request, as the caller wrote it."""
+    """SHA-256 over the team, the route and the whole request, as the caller wrote it.
+
+    Of a request that a policy routes, the route is its rules, not the target that its strategy happened to put first:
+    who drew another model gets the answer too, as long as the model that gave it may serve here.
+    """
     defaults = plan.defaults
     digest = hashlib.sha256()
+    rules = (plan.policy, plan.policy_version, plan.arm) if plan.policy else (plan.targets[0].name,)
     route = (
         caller.team_id, request.wire, request.stream, request.include_usage, plan.requested, plan.persona,
-        defaults.system_prompt, defaults.temperature, defaults.max_tokens, plan.targets[0].name,
+        defaults.system_prompt, defaults.temperature, defaults.max_tokens, rules,
         sorted(request.vendor_headers.items()),
     )  # fmt: skip
     digest.update(_encode(route))

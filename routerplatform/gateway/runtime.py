@@ -25,6 +25,7 @@ from routerplatform.gateway.metrics_port import MetricsPort
 from routerplatform.gateway.rate_limits import RateLimits
 from routerplatform.gateway.request_log import RequestLog
 from routerplatform.gateway.response_cache import ResponseCache
+from routerplatform.gateway.shadows import Shadows
 from routerplatform.gateway.situations import Situations
 from routerplatform.gateway.sockets import OpenSockets
 from routerplatform.gateway.traces import Traces
@@ -61,6 +62,7 @@ class Runtime:
     traces: Traces
     sockets: OpenSockets
     situations: Situations
+    shadows: Shadows
     max_body_bytes: int
     metrics_token: str = field(repr=False)  # empty: whoever is on this machine may read metrics
     keep_alive_s: float  # of silence in a stream, before it gets a sign of life; 0: never
@@ -91,11 +93,13 @@ class Runtime:
             _, late = await asyncio.wait(self._serving, timeout=CLOSE_WITHIN_S)
             if late:
                 logger.error("%d requests could not be settled in time: their journal will be adopted", len(late))
+        await self.shadows.close()
         await self.metrics_port.close()
         self.metrics.write()
         await asyncio.to_thread(self.traces.close)
         await self.idempotency.close()
         await self.conversations.close()
+        await self.situations.close()
         await self.config.close()
         await self.cache.close()
         await self.transport.close()

@@ -28,6 +28,7 @@ class Opened:
     dropped: tuple[str, ...] = ()
     vendor_request_id: str = ""
     cache: str = "none"  # or “hit”, “miss”
+    budget_used: float = 0.0  # share of the fullest budget; 0 where the policy does not look at it
 
 
 @dataclass(frozen=True, slots=True)

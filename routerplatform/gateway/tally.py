@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
-from analytics.domain.usage import Attempt, Dispatch, UsageEntry
+from analytics.domain.usage import ESCALATED, Attempt, Dispatch, UsageEntry
 from providers.domain.answer import (
     CONTENT_EVENTS,
     Finished,
@@ -26,7 +26,9 @@ from providers.domain.failures import REACTIONS
 from providers.domain.pricing import bound_nano, cost_nano, most_output_tokens, price_snapshot
 from providers.domain.types import ChatRequest, Credential, Deployment, Operation, PromptDefaults, UpstreamRequest, Wire
 from routerplatform.gateway.errors import GatewayError
+from routing.domain.decision import NO_STEP
 from routing.domain.eligibility import DEFAULT_OUTPUT_TOKENS
+from routing.domain.ladder import Step
 
 MOST_TOKENS = 2**31 - 1  # what a record holds
 
@@ -43,6 +45,21 @@ class Charge:
 NO_CHARGE = Charge(Usage(), "none", 0)
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An attempt whose answer was not given: its place among the attempts, its charge, and the tally as it was."""
+
+    place: int
+    charge: Charge
+    values: dict[str, Any]
+
+
+OF_AN_ATTEMPT = (
+    "deployment", "alias", "credential", "sent", "wire", "dropped", "vendor_request_id", "usage", "usage_is_final",
+    "finish", "first_content_at", "thought",
+)  # fmt: skip
+
+
 @dataclass(slots=True)
 class Tally:
     """Filled in by `dispatch`, read by `settle`. One request, one task: no locks.
@@ -50,17 +67,21 @@ class Tally:
     Times are `time.perf_counter` seconds; `began` is when the request came in, `waited_s` what its attempts took, each
     from the call to its last byte: the rest is our overhead.
     `input_bound` is the most tokens that any vendor counts for the prompt. `limit` is the longest answer that caller or
-    persona allow, in tokens per choice.
-    `charge` is that of the last attempt that costs anything, `cost_nano` the sum over all of them.
+    persona allow, in tokens per choice; `is_capped` says that the policy's ladder has shortened it.
+    `charge` is that of the last attempt that costs anything, `cost_nano` the sum over all of them. `tokens_aside` are
+    those of answers that were not given: they stand in no column, but were used.
     """
 
     request: ChatRequest
     began: float
     input_bound: int
     limit: int | None = None
+    is_capped: bool = False
     attempts: list[Attempt] = field(default_factory=list)
     charge: Charge = NO_CHARGE
     cost_nano: int | None = 0
+    tokens_aside: int = 0
+    is_taken_back: bool = False  # the answer is one that was not good enough
     deployment: Deployment | None = None
     credential: Credential | None = None
     attempt_began: float = 0.0
@@ -76,13 +97,17 @@ class Tally:
     alias: str = ""
     cost_by_alias: dict[str, int] = field(default_factory=dict)
     output: list[str] = field(default_factory=list)
+    thought: int = 0  # pieces of `output` up to the last one of reasoning
+    has_called_tools: bool = False
 
     @classmethod
-    def of(cls, request: ChatRequest, defaults: PromptDefaults, began: float) -> Self:
-        """No text has more tokens than bytes, but vendors count more than the text."""
+    def of(cls, request: ChatRequest, defaults: PromptDefaults, began: float, step: Step = NO_STEP) -> Self:
+        """No text has more tokens than bytes, but vendors count more than the text. `step` may shorten the answer."""
         prompt = len(defaults.system_prompt.encode("utf-8", "replace"))
         bound = request.input_tokens_bound + prompt + hidden_input_tokens(request)
-        return cls(request, began, bound, request.max_tokens or defaults.max_tokens)
+        asked = request.max_tokens or defaults.max_tokens
+        limit = asked if request.operation is Operation.EMBEDDINGS else step.capped(asked)
+        return cls(request, began, bound, limit, is_capped=limit != asked)
 
     def begin(
         self, deployment: Deployment, alias: str, credential: Credential | None, wire: Wire, call: UpstreamRequest
@@ -94,6 +119,7 @@ class Tally:
         self.usage = self.finish = self.first_content_at = None
         self.usage_is_final = False
         self.output.clear()
+        self.thought, self.has_called_tools = 0, False
 
     def see(self, frames: list[Frame]) -> None:
         """Take note of what an answer says; call it before the frames are handed on."""
@@ -108,6 +134,22 @@ class Tally:
         return self.deployment
 
     @property
+    def attempts_made(self) -> int:
+        """With the one under way."""
+        return len(self.attempts) + bool(self.attempt_began)
+
+    @property
+    def tokens_used(self) -> int:
+        """Of all answers, also those that were not given."""
+        usage = self.charge.usage
+        return usage.all_input_tokens + usage.output_tokens + self.tokens_aside
+
+    @property
+    def answer_text(self) -> str:
+        """What the answer says after its reasoning."""
+        return "".join(self.output[self.thought :])
+
+    @property
     def is_embedding(self) -> bool:
         return self.request.operation is Operation.EMBEDDINGS
 
@@ -115,16 +157,40 @@ class Tally:
     def has_content(self) -> bool:
         return self.first_content_at is not None
 
-    def end(self, failure: Failure | None = None) -> None:
-        """The attempt is over. What a failed one said before it broke is billed; where nobody can tell, its bound."""
+    def end(self, failure: Failure | None = None, *, is_aside: bool = False) -> None:
+        """The attempt is over. What a failed one said before it broke is billed; where nobody can tell, its bound.
+
+        `is_aside`: the caller has seen nothing of it.
+        """
         if failure is None:
             self._close(self._used(), http_status=200)
         elif self.has_content:
-            self._close(self._used(), failure=failure)
+            self._close(self._used(), failure=failure, is_aside=is_aside)
         elif _billed_in_doubt(failure):
             self._close(self._in_doubt(), failure=failure)
         else:
             self._close(NO_CHARGE, failure=failure)
+
+    def set_aside(self, reason: str) -> SetAside:
+        """The answer is whole and billed, but another one is asked for: `reason` says why."""
+        values = {name: getattr(self, name) for name in OF_AN_ATTEMPT} | {"output": self.output.copy()}
+        charge = self._used()
+        self._close(charge, reason=ESCALATED, message=reason, http_status=200, is_aside=True)
+        return SetAside(len(self.attempts) - 1, charge, values)
+
+    def take_back(self, aside: SetAside) -> None:
+        """The answer is given after all: nobody had a better one."""
+        told = msgspec.structs.replace(self.attempts[aside.place], failure="", billed_nano=None)
+        self.attempts[aside.place] = told
+        self.charge, self.is_taken_back = aside.charge, True
+        self.tokens_aside -= aside.charge.usage.all_input_tokens + aside.charge.usage.output_tokens
+        for name, value in aside.values.items():
+            setattr(self, name, value)
+
+    def given(self) -> None:
+        """An answer that was held back until now goes to the caller, who sees the first of it only here."""
+        if self.has_content:
+            self.first_content_at = time.perf_counter()
 
     def interrupt(self, reason: str) -> None:
         """An attempt that is under way ends here: its caller left, and pays; or a fault of ours, which nobody pays
@@ -134,9 +200,11 @@ class Tally:
             self._close(self._used() if is_billed else NO_CHARGE, reason=reason)
 
     def _close(
-        self, charge: Charge, *, failure: Failure | None = None, reason: str = "", http_status: int | None = None
-    ) -> None:
-        """Note the attempt. Tokens stand on the record, so only a charge without any stands beside its attempt."""
+        self, charge: Charge, *, failure: Failure | None = None, reason: str = "", message: str = "",
+        http_status: int | None = None, is_aside: bool = False,
+    ) -> None:  # fmt: skip
+        """Note the attempt. The record has the tokens of one answer: a charge without any, or of an answer that is not
+        given, stands beside its attempt."""
         self.attempts.append(
             Attempt(
                 deployment=self.target.name,
@@ -146,14 +214,17 @@ class Tally:
                 latency_ms=round((time.perf_counter() - self.attempt_began) * 1000, 2),
                 failure=failure.kind if failure else reason,
                 http_status=failure.http_status if failure else http_status,
-                message=failure.message if failure else "",
+                message=failure.message if failure else message,
                 vendor_request_id=self.vendor_request_id,
-                billed_nano=charge.cost_nano if charge.source == "bound" else None,
+                billed_nano=charge.cost_nano if is_aside or charge.source == "bound" else None,
             )
         )
         self.attempt_began = 0.0
         if charge is not NO_CHARGE:
             self.charge = charge
+            if is_aside:
+                self.tokens_aside += charge.usage.all_input_tokens + charge.usage.output_tokens
+                self.charge = Charge(Usage(), charge.source, charge.cost_nano)
             unknown = self.cost_nano is None or charge.cost_nano is None
             self.cost_nano = None if unknown else (self.cost_nano or 0) + (charge.cost_nano or 0)
             self.cost_by_alias[self.alias] = self.cost_by_alias.get(self.alias, 0) + (charge.cost_nano or 0)
@@ -223,10 +294,14 @@ class Tally:
         if self.first_content_at is None and isinstance(event, CONTENT_EVENTS):
             self.first_content_at = time.perf_counter()
         match event:
-            case TextDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
+            case TextDelta(text) | RefusalDelta(text):
                 self.output.append(text)
+            case ReasoningDelta(text):
+                self.output.append(text)
+                self.thought = len(self.output)
             case ToolCallDelta(_, arguments):
                 self.output.append(arguments)
+                self.has_called_tools = True
             case UsageReported(usage):
                 self.usage = usage
                 # Nothing written, with content before our eyes, is no count: some servers send zeros.

@@ -1,6 +1,20 @@
 """The pages where ops decide who may call and which model serves: Django finds them here."""
 
 from routing.admin.access import TeamAdmin, VirtualKeyAdmin
-from routing.admin.rules import ModelAliasAdmin, PersonaAdmin, RoutingPolicyAdmin
+from routing.admin.drafts import PolicyDraftAdmin
+from routing.admin.experiments import ExperimentAdmin
+from routing.admin.learning import ClassifierPlugInAdmin, RouterArtefactAdmin
+from routing.admin.policies import RoutingPolicyAdmin
+from routing.admin.rules import ModelAliasAdmin, PersonaAdmin
 
-__all__ = ["ModelAliasAdmin", "PersonaAdmin", "RoutingPolicyAdmin", "TeamAdmin", "VirtualKeyAdmin"]
+__all__ = [
+    "ClassifierPlugInAdmin",
+    "ExperimentAdmin",
+    "ModelAliasAdmin",
+    "PersonaAdmin",
+    "PolicyDraftAdmin",
+    "RouterArtefactAdmin",
+    "RoutingPolicyAdmin",
+    "TeamAdmin",
+    "VirtualKeyAdmin",
+]

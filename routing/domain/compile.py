@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from providers.domain.types import Deployment, PromptDefaults, RateLimit
-from routing.domain.config import Alias, Caller, ConfigSnapshot, Persona, Policy, TaskType, Unit, Variant, VariantKind
+from routing.domain.config import (
+    Alias,
+    Caller,
+    ClassifierSpec,
+    ConfigSnapshot,
+    Persona,
+    Policy,
+    Rule,
+    TaskType,
+    Unit,
+    Variant,
+    VariantKind,
+)
 from routing.domain.documents import ConfigError, PolicyDocument, capabilities_named, compile_policy
 from routing.domain.rules import RuleRow, compile_rule
 
@@ -69,6 +81,7 @@ class ConfigRows:
     callers: Sequence[tuple[str, Caller]]
     rules: Sequence[RuleRow] = ()  # in the order in which they are looked at
     artefact: str = ""
+    classifier: ClassifierSpec | None = None
 
 
 def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
@@ -78,7 +91,9 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
     drops out too, and is named among the problems: one such row must not keep every other edit, a revoked key among
     them, from taking effect.
 
-    :raises ConfigError: an unknown capability, task type or strategy; a rule that does not compile.
+    A rule that does not compile drops out as well.
+
+    :raises ConfigError: an unknown capability, task type or strategy.
     """
     aliases = {
         row.id: Alias(row.name, row.description, _present(rows.deployments, row.deployment_ids), row.rate_limit)
@@ -88,6 +103,7 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
     policies = {row.id: _policy(row, by_name) for row in rows.policies}
     personas = {row.slug: _persona(row, policies[row.policy_id]) for row in rows.personas if row.policy_id in policies}
     defaults = [policies[row.id] for row in rows.policies if row.is_default]
+    rules, broken = _rules(rows.rules)
     return ConfigSnapshot(
         revision=rows.revision,
         compiled_at=now,
@@ -98,15 +114,31 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
         policies={policy.name: policy for policy in policies.values()},
         personas=personas,
         default_policy=defaults[0] if defaults else None,
-        rules=tuple(compile_rule(row) for row in rows.rules),
-        task_policies=_by_task(policies.values()),
+        rules=rules,
+        task_policies=policies_by_task(policies.values()),
         artefact=rows.artefact,
-        problems=tuple(
-            f"Persona “{row.slug}” uses a policy that is not active. Activate it or choose another."
-            for row in rows.personas
-            if row.policy_id not in policies
+        classifier=rows.classifier,
+        problems=(
+            *(
+                f"Persona “{row.slug}” uses a policy that is not active. Activate it or choose another."
+                for row in rows.personas
+                if row.policy_id not in policies
+            ),
+            *broken,
         ),
     )
+
+
+def _rules(rows: Iterable[RuleRow]) -> tuple[tuple[Rule, ...], list[str]]:
+    """The rules that compile, and what is wrong with the others: one of them must not keep every other edit away."""
+    rules: list[Rule] = []
+    broken: list[str] = []
+    for row in rows:
+        try:
+            rules.append(compile_rule(row))
+        except ConfigError as error:
+            broken.append(f"{error} It is left out.")
+    return tuple(rules), broken
 
 
 def _present(deployments: Mapping[int, Deployment], ids: Iterable[int]) -> tuple[Deployment, ...]:
@@ -132,7 +164,7 @@ def _policy(row: PolicyRow, aliases: Mapping[str, Alias]) -> Policy:
     )
 
 
-def _by_task(policies: Iterable[Policy]) -> dict[TaskType, Policy]:
+def policies_by_task(policies: Iterable[Policy]) -> dict[TaskType, Policy]:
     """The policy for each kind of work that has one; of several the first by name."""
     found: dict[TaskType, Policy] = {}
     for policy in sorted(policies, key=lambda policy: policy.name):

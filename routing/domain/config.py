@@ -113,8 +113,8 @@ class Ladder:
     refuse_at: int | None = None
 
     def __bool__(self) -> bool:
-        steps = (self.cap_at, self.cheaper_at, self.cache_only_at, self.refuse_at)
-        return any(step is not None for step in steps)
+        has_low = self.cap_at is not None or self.cheaper_at is not None
+        return has_low or self.cache_only_at is not None or self.refuse_at is not None
 
 
 NO_LADDER = Ladder()
@@ -254,6 +254,22 @@ class Rule:
     alias: str = ""
 
 
+ClassifierKind = Literal["dotted", "embeddings", "llm", "webhook"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSpec:
+    """A plug-in that says what kind of work a prompt is: a Python class, a model of ours (by its alias), or a web
+    address. It is given `timeout_ms`."""
+
+    name: str
+    kind: ClassifierKind
+    dotted_path: str = ""
+    alias: str = ""
+    url: str = ""
+    timeout_ms: int = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Persona:
     slug: str
@@ -280,4 +296,5 @@ class ConfigSnapshot:
     rules: tuple[Rule, ...] = ()  # the first that fits decides
     task_policies: Mapping[TaskType, Policy] = field(default_factory=dict)  # whom “by kind of work” hands over to
     artefact: str = ""  # version of the trained artefact in force; “”: the shipped one
+    classifier: ClassifierSpec | None = None  # who classifies instead of the artefact
     problems: tuple[str, ...] = ()  # what had to be left out, in words for the operator

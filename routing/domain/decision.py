@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec import Struct
+
 from providers.domain.types import NO_DEFAULTS, Capability, ChatRequest, Deployment, PromptDefaults
 from routing.domain.classification.types import Classification, QualityEstimate, QualityQuestion
 from routing.domain.config import (
@@ -26,7 +28,7 @@ from routing.domain.situation import NO_SITUATION, Situation
 from routing.domain.splits import Arm, arm_of
 from routing.domain.strategies import STRATEGIES
 from routing.domain.strategies.by_cost import cheapest_first
-from routing.domain.strategies.protocol import Occasion, Option
+from routing.domain.strategies.protocol import Occasion, Option, OrderingStrategy
 
 AUTO = "auto"
 NO_STEP: Final = Step()
@@ -52,8 +54,7 @@ class LadderRefusal(NoRoute):
     """The policy refuses because a budget is used up so far."""
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(Struct, frozen=True, gc=False):
     """One candidate of a decision. `reason` is empty for those that can serve; what was not looked at is None.
 
     `score` is the number that the strategy went by, `quality` the expected share of good answers.
@@ -129,7 +130,7 @@ def decide_as(
     """Choose among the candidates of `choice`; raises as `decide`."""
     policy, persona = choice.policy, choice.persona
     candidates = _with_rule(choice, snapshot, situation)
-    allowed = [one for one in candidates if _may_use(caller, one[1])]
+    allowed = [one for one in candidates if _may_use(caller, one[1])] if caller.allowed_aliases else candidates
     if candidates and not allowed:
         raise UnknownModel(f"This key may not use the model “{request.model}”.")
     step = step_of(policy.ladder, situation.budget_used) if policy and policy.ladder else NO_STEP
@@ -144,13 +145,13 @@ def decide_as(
         max_tokens=step.capped(request.max_tokens or defaults.max_tokens),
         situation=situation,
     )
-    fits, skipped = _sifted(_without_repeats(allowed), demand, situation)
+    fits, skipped = _sifted(_without_repeats(allowed), demand, policy, situation)
     if not fits:
         raise NoRoute(_nothing_fits(choice, skipped), skipped)
     ordered, sticks = _ordered(fits, policy, situation, step)
     return RoutePlan(
-        targets=tuple(option.deployment for option in ordered),
-        aliases=tuple(option.alias for option in ordered),
+        targets=tuple([option.deployment for option in ordered]),  # lists: a third of what generators cost
+        aliases=tuple([option.alias for option in ordered]),
         considered=(*_looked_at(ordered, policy), *skipped),
         requested=request.model,
         persona=persona.slug if persona else "",
@@ -237,7 +238,7 @@ def followed(
     if special is not policy:
         policy, how = special, f"{how}, which for {task} hands over to policy “{special.name}”"
     arm = arm_of(policy, caller, situation) if policy.variants else Arm(policy)
-    candidates = tuple((c, c.alias.name, d) for c in arm.policy.candidates for d in c.alias.deployments)
+    candidates = tuple([(c, c.alias.name, d) for c in arm.policy.candidates for d in c.alias.deployments])
     return Choice(how, candidates, arm.policy, persona, arm.name)
 
 
@@ -297,17 +298,16 @@ def _without_repeats(candidates: Iterable[Found]) -> list[Found]:
 # --- who can, and in which order ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """A candidate that can serve. Those without a `candidate` were put first by a rule, or named by the caller."""
-
-    candidate: Candidate | None
-    option: Option
+_Fit = tuple[Candidate | None, Option]
+"""A candidate that can serve. Those without one of a policy were put first by a rule, or named by the caller."""
 
 
 def _sifted(
-    candidates: Sequence[Found], demand: Demand, situation: Situation
+    candidates: Iterable[Found], demand: Demand, policy: Policy | None, situation: Situation
 ) -> tuple[list[_Fit], tuple[Considered, ...]]:
+    """Those that can serve, with what the policy's strategy looks at, and those that cannot, with the reason."""
+    strategy = STRATEGIES[policy.strategy] if policy else None
+    asks = strategy is not None and (strategy.needs_quality or strategy.needs_standing)
     fits: list[_Fit] = []
     skipped: list[Considered] = []
     for position, (candidate, alias, deployment) in enumerate(candidates):
@@ -316,11 +316,12 @@ def _sifted(
         reason = reason_to_skip(deployment, demand, latency_ms=_measured(deployment, demand, situation))
         if reason:
             skipped.append(Considered(deployment.name, alias, "skipped", reason, cost))
-        elif candidate is None:
-            fits.append(_Fit(None, Option(deployment, alias, position, cost_nano=cost)))
-        else:
-            option = Option(deployment, alias, position, candidate.weight, candidate.task_type, cost)
-            fits.append(_Fit(candidate, option))
+            continue
+        weight, task_type = (candidate.weight, candidate.task_type) if candidate is not None else (1, TaskType.ANY)
+        option = Option(deployment, alias, position, weight, task_type, cost)
+        if strategy is not None and asks:
+            _inform(option, strategy, situation)
+        fits.append((candidate, option))
     return fits, tuple(skipped)
 
 
@@ -334,12 +335,12 @@ def _ordered(
 ) -> tuple[list[Option], bool]:
     """The options in the order of asking, and whether the first was kept for the conversation's sake."""
     if policy is None:
-        return [fit.option for fit in fits], False
+        return [option for _, option in fits], False
     strategy = STRATEGIES[policy.strategy]
-    informed = [replace(fit, option=_informed(fit.option, policy, situation)) for fit in fits]
-    first = [fit.option for fit in informed if fit.candidate is None]
-    preferred = [fit.option for fit in informed if fit.candidate is not None and not fit.candidate.is_fallback]
-    fallbacks = [fit.option for fit in informed if fit.candidate is not None and fit.candidate.is_fallback]
+    first, preferred, fallbacks = list[Option](), list[Option](), list[Option]()
+    for candidate, option in fits:
+        group = first if candidate is None else fallbacks if candidate.is_fallback else preferred
+        group.append(option)
     if step.is_cheaper:
         ordered = [*first, *cheapest_first([*preferred, *fallbacks], replace(policy, quality_floor=None))]
     else:
@@ -353,23 +354,18 @@ def _ordered(
     return ordered, False
 
 
-def _informed(option: Option, policy: Policy, situation: Situation) -> Option:
-    """With what the policy's strategy looks at."""
-    strategy = STRATEGIES[policy.strategy]
-    if not strategy.needs_quality and not strategy.needs_standing:
-        return option
+def _inform(option: Option, strategy: OrderingStrategy, situation: Situation) -> None:
+    """Fill in what the policy's strategy looks at."""
     deployment = option.deployment
-    estimate = _estimate(deployment, situation) if strategy.needs_quality else None
-    standing = situation.standing(deployment) if strategy.needs_standing else None
-    latency = deployment.expected_latency_ms if standing is None or standing.latency_ms is None else standing.latency_ms
-    return replace(
-        option,
-        quality=estimate.mean if estimate else 0.0,
-        quality_basis=estimate.basis if estimate else "",
-        latency_ms=latency,
-        in_flight=standing.in_flight if standing else 0,
-        headroom=standing.headroom if standing else 1.0,
-    )
+    option.latency_ms = deployment.expected_latency_ms
+    if strategy.needs_quality:
+        estimate = _estimate(deployment, situation)
+        option.quality, option.quality_basis = estimate.mean, estimate.basis
+    if strategy.needs_standing:
+        standing = situation.standing(deployment)
+        option.in_flight, option.headroom = standing.in_flight, standing.headroom
+        if standing.latency_ms is not None:
+            option.latency_ms = standing.latency_ms
 
 
 def _estimate(deployment: Deployment, situation: Situation) -> QualityEstimate:

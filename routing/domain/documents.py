@@ -1,6 +1,7 @@
 """The rules of a policy as one value: what a version keeps, a draft proposes, a diff compares, a snapshot compiles."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Final
 
 import msgspec
@@ -67,9 +68,6 @@ class PolicyDocument(Struct, frozen=True, omit_defaults=True):
     keeps_prompts: bool = False
 
 
-_encode: Final = msgspec.json.Encoder(order="deterministic").encode
-
-
 def document_to_json(document: PolicyDocument) -> dict[str, object]:
     """As a JSON column keeps it; defaults are left out."""
     built: dict[str, object] = msgspec.to_builtins(document)
@@ -82,13 +80,38 @@ def document_from_json(value: object) -> PolicyDocument:
     :raises ConfigError: it was not written by this platform.
     """
     try:
-        return msgspec.convert(value, PolicyDocument)
-    except msgspec.ValidationError as error:
+        document = msgspec.convert(value, PolicyDocument)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: half a surrogate pair
         raise ConfigError(f"This is not the document of a policy: {error}.") from error
+    if complaint := _unkeepable(document):
+        raise ConfigError(f"This is not the document of a policy: {complaint}.")
+    return document
+
+
+def _unkeepable(document: PolicyDocument) -> str:
+    """What no JSON column of a database takes, though readers of JSON let it through; empty when there is nothing."""
+    numbers = (document.quality_floor, document.within_of_best, document.cost_weight, document.latency_weight)
+    if not all(isfinite(number) for number in numbers if number is not None):
+        return "a number in it is not finite"
+    models = [name for one in document.candidates for name in (one.alias, one.task_type)]
+    names = (document.task_type, document.strategy, *document.regions, *document.required, *document.escalate_on)
+    if odd := next((name for name in (*names, *models) if not name.isprintable()), None):
+        return f"the name {odd!a} has characters in it that cannot be printed"
+    return ""
+
+
+UNORDERED: Final = ("required", "regions", "escalate_on")
 
 
 def same_rules(one: PolicyDocument, other: PolicyDocument) -> bool:
-    return bool(_encode(one) == _encode(other))
+    """Whether they decide alike, in whatever order a set of names was written down."""
+    # not by their JSON: whether it leaves a default out depends on which object says so
+    return _sorted(one) == _sorted(other)
+
+
+def _sorted(document: PolicyDocument) -> PolicyDocument:
+    names = {field: tuple(sorted(set(getattr(document, field)))) for field in UNORDERED}
+    return msgspec.structs.replace(document, **names)
 
 
 def compile_policy(

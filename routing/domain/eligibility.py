@@ -1,6 +1,6 @@
 """Whether a deployment can serve a request at all, and if not, why: in words that a person reads beside the route."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from providers.domain.answer import Usage
 from providers.domain.pricing import bound_nano, cost_nano
@@ -11,8 +11,7 @@ from routing.domain.situation import NO_SITUATION, Situation
 DEFAULT_OUTPUT_TOKENS = 1024  # the answer length that an estimate assumes when nobody has set a limit
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(Struct, frozen=True):
     """What is asked of every candidate: by the request, the persona and the policy together."""
 
     needs: frozenset[Capability]

@@ -1,7 +1,9 @@
 """A decision as JSON: for the usage record, the request page, the playground and `explain`."""
 
+from math import isfinite
 from typing import Any
 
+from routing.domain.config import Policy
 from routing.domain.decision import Considered, RoutePlan
 
 
@@ -13,7 +15,7 @@ def explanation(plan: RoutePlan) -> dict[str, Any]:
         "persona": plan.persona,
         "policy": plan.policy,
         "strategy": plan.strategy.value,
-        "candidates": [candidate(one) for one in plan.considered],
+        "candidates": [candidate(one, plan.followed) for one in plan.considered],
     }
     if plan.policy_version:
         told["policy_version"] = plan.policy_version
@@ -35,8 +37,9 @@ def explanation(plan: RoutePlan) -> dict[str, Any]:
     return told
 
 
-def candidate(one: Considered) -> dict[str, Any]:
-    """One candidate, in the shape that records have kept from the start; figures only where they were looked at."""
+def candidate(one: Considered, policy: Policy | None = None) -> dict[str, Any]:
+    """One candidate, in the shape that records have kept from the start; figures only where they were looked at, and
+    whether it is a fallback of `policy` only of one that is."""
     told: dict[str, Any] = {
         "deployment": one.deployment,
         "alias": one.alias,
@@ -49,6 +52,8 @@ def candidate(one: Considered) -> dict[str, Any]:
         told["quality_basis"] = one.quality_basis
     if one.latency_ms is not None:
         told["latency_ms"] = round(one.latency_ms, 1)
-    if one.score is not None:
+    if one.score is not None and isfinite(one.score):  # JSON knows no infinity, and a column of it takes none
         told["score"] = round(one.score, 6)
+    if policy is not None and any(row.is_fallback and row.alias.name == one.alias for row in policy.candidates):
+        told["is_fallback"] = True
     return told

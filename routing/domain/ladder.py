@@ -36,15 +36,14 @@ class Step:
 
 def step_of(ladder: Ladder, budget_used: float) -> Step:
     """The step that is reached when `budget_used` (0 to 1) of a budget is gone."""
-    percent = budget_used * 100
     marks = (
         ("cap", ladder.cap_at),
         ("cheaper", ladder.cheaper_at),
         ("cache", ladder.cache_only_at),
         ("refuse", ladder.refuse_at),
     )
-    reached = [name for name, at in marks if at is not None and percent >= at]
-    is_capped = ladder.cap_at is not None and percent >= ladder.cap_at
+    reached = [name for name, at in marks if at is not None and budget_used >= at / 100]
+    is_capped = ladder.cap_at is not None and budget_used >= ladder.cap_at / 100
     return Step(reached[-1] if reached else "", ladder.cap_tokens if is_capped else None)
 
 

@@ -55,12 +55,29 @@ def matching_rule(
 
 
 def complaint_about_regex(pattern: str) -> str:
-    """What RE2 says against a regular expression, in words; empty when it takes it."""
+    """What RE2 says against a regular expression, with the place, in words; empty when it takes it."""
     try:
         re2.compile(pattern, _options())
     except re2.error as error:
-        return _said(error)
+        said, _, fragment = _said(error).partition(": ")
+        place = _place(pattern, fragment)
+        quoted = f" in “{fragment}”" if fragment else ""
+        here = f"{pattern[:place]}▸{pattern[place:]}"
+        return f"RE2 does not take this, at character {place + 1} ({here}): {said}{quoted}."
     return ""
+
+
+def _place(pattern: str, fragment: str) -> int:
+    """Where RE2 stumbled: it quotes the part that it stumbled over, all of it where a bracket is not closed."""
+    if fragment and fragment != pattern and fragment in pattern:
+        return pattern.index(fragment)
+    unclosed: list[int] = []
+    for index, character in enumerate(pattern):
+        if character in "([" and pattern[max(0, index - 1) : index] != "\\":
+            unclosed.append(index)
+        elif character in ")]" and unclosed:
+            unclosed.pop()
+    return unclosed[-1] if unclosed else 0
 
 
 def _fits(match: RuleMatch, pattern: str, where: str) -> Callable[[str], bool]:

@@ -16,14 +16,18 @@ class Arm:
 
 
 def arm_of(policy: Policy, caller: Caller, situation: Situation) -> Arm:
-    """The variant that the draw hits, else the policy itself. A shadow changes nothing about the request itself."""
+    """The variant that the draw hits, else the policy itself.
+
+    A shadow changes nothing about the request itself: those that it hits are asked again, and the first answers are
+    what the second ones are compared with.
+    """
     control = ""
     for variant in policy.variants:
-        if variant.kind == "shadow":
-            continue
-        if is_drawn(variant, caller, situation):
+        is_hit = is_drawn(variant, caller, situation)
+        if is_hit and variant.kind != "shadow":
             return Arm(variant.policy, variant.arm)
-        control = control or variant.control
+        if is_hit or variant.kind != "shadow":
+            control = control or variant.control
     return Arm(policy, control)
 
 

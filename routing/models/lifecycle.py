@@ -34,7 +34,7 @@ def everybody_at_once() -> list[int]:
 def validate_stages(value: object) -> None:
     """Percentages of the requests, rising to 100."""
     stages = value if isinstance(value, list) else []
-    fits = all(isinstance(one, int) and 1 <= one <= 100 for one in stages)
+    fits = all(type(one) is int and 1 <= one <= 100 for one in stages)  # True is no percentage
     if not fits or not stages or stages != sorted(set(stages)) or stages[-1] != 100:
         raise ValidationError("Name rising percentages that end with 100, for example 5, 25, 100.")
 

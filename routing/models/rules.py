@@ -1,11 +1,19 @@
 """What operators know better than any classifier."""
 
+import re
+from typing import Final
+
+from django.core.exceptions import ValidationError
 from django.db import models
 from simple_history.models import HistoricalRecords
 
+from providers.models import CostTier
 from routing.domain.config import TaskType
+from routing.domain.rules import complaint_about_regex
 from routing.models.aliases import ModelAlias
 from routing.models.names import slug_name
+
+HEADER_NAME: Final = re.compile(r"x-[a-z0-9_-]{1,58}")
 
 
 class RuleSubject(models.TextChoices):
@@ -49,3 +57,29 @@ class RoutingRule(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """What does not belong to the subject or the outcome is emptied; what is missing is asked for."""
+        wrong: dict[str, str] = {}
+        self.header = self.header.strip().lower() if self.subject == RuleSubject.HEADER else ""
+        if self.subject == RuleSubject.HEADER and not HEADER_NAME.fullmatch(self.header):
+            wrong["header"] = "Name a header that begins with x-, for example x-app. Others are not looked at."
+        if self.match == RuleMatch.REGEX and (complaint := complaint_about_regex(self.pattern)):
+            wrong["pattern"] = complaint
+        wrong |= self._clean_outcome()
+        if wrong:
+            raise ValidationError(wrong)
+
+    def _clean_outcome(self) -> dict[str, str]:
+        self.task_type = self.task_type if self.outcome == RuleOutcome.TASK else ""
+        self.tier = self.tier if self.outcome == RuleOutcome.TIER else ""
+        self.alias = self.alias if self.outcome == RuleOutcome.ALIAS else None
+        if self.outcome == RuleOutcome.TASK and self.task_type in {"", TaskType.ANY}:
+            return {"task_type": "Say which kind of work it is."}
+        if self.outcome == RuleOutcome.TIER and self.tier not in CostTier.values:
+            return {"tier": f"Choose one of: {', '.join(CostTier.values)}."}
+        if self.outcome == RuleOutcome.ALIAS and self.alias is None:
+            return {"alias": "Choose the model that goes first."}
+        if self.alias is not None and not self.alias.is_active:
+            return {"alias": "This model alias is switched off. Choose another, or switch it on first."}
+        return {}

@@ -11,10 +11,10 @@ from django.db.models import F
 from django.utils import timezone
 
 from analytics.models import Budget, BudgetDuration, BudgetLease, BudgetWindow
+from analytics.services.budget_raises import budget_raise
 from analytics.services.budgets import (
     GONE_AFTER,
     budget_align,
-    budget_raise,
     budget_recall,
     budget_window_open,
     lease_write_off,
@@ -129,7 +129,7 @@ def test_raising_adds_to_the_limit_that_is_in_force_and_says_who_and_why(window:
     limit_of(window, 120)
     raised = budget_raise(budget=stale, amount=Decimal("30.50"), by=person, reason="Launch week")
     window.refresh_from_db()
-    assert (raised.max_budget, window.ceiling_nano) == (Decimal("150.50"), 150_500_000_000)
+    assert (raised.amount_to, window.ceiling_nano) == (Decimal("150.50"), 150_500_000_000)
     line = Budget.history.filter(id=stale.pk).latest()
     assert (line.history_user, line.history_change_reason, line.max_budget) == (
         person,

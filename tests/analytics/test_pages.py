@@ -318,7 +318,7 @@ def test_attempts_and_the_reasons_of_the_route_are_shown_in_order(maria: Client,
         },
     )  # fmt: skip
     page = text_of(maria.get(f"/dashboards/requests/{record.request_id}/"))
-    parts = ["rate limited", "Slow down.", "beta/sage", "…77aa", "Too dear.", "about $0.0010", "chosen"]
+    parts = ["rate limited", "Slow down.", "beta/sage", "…77aa", "Too dear.", "$0.001000", "chosen"]
     assert [part for part in parts if part not in page] == []
     assert page.index("Slow down.") < page.index("beta/sage")
 

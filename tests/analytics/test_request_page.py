@@ -9,12 +9,15 @@ import pytest
 from django.test import Client
 
 from analytics.models import UsageRecord, UsageSource, UsageState
-from analytics.request_page import attempt_bars, bill, budget_part, candidates, playground_href
+from analytics.presentation import NBSP
+from analytics.request_page import attempt_bars, bill, budget_part, playground_href
+from analytics.route_why import candidates, route_why
 from tests.factories import (
     NOON,
     BudgetWindowFactory,
     MembershipFactory,
     PriceFactory,
+    RoutingPolicyFactory,
     UsageRecordFactory,
     UserFactory,
 )
@@ -205,3 +208,109 @@ def test_without_a_budget_the_page_does_not_speak_of_one(client: Client) -> None
     assert budget_part(row) is None
     client.force_login(UserFactory(is_staff=True, is_superuser=True))
     assert "Held at most" not in text_of(client, row)
+
+
+# --- why this route -----------------------------------------------------------------------------------------------
+
+FULL = {
+    "requested": "auto",
+    "how": "persona “coder” follows policy “coding”",
+    "policy": "coding",
+    "strategy": "balanced",
+    "task": {"label": "CODING", "confidence": 0.934, "source": "linear", "known": 0.8},
+    "rule": "python-is-code",
+    "arm": "cheap:challenger",
+    "step": "cheaper",
+    "sticks": True,
+    "candidates": [
+        {
+            "deployment": "acme/swift", "alias": "fast", "verdict": "chosen", "reason": "",
+            "estimated_cost_nano": 1_234_567, "quality": 0.75, "quality_basis": "tier standard", "latency_ms": 812.0,
+            "score": 0.4321,
+        },
+        {
+            "deployment": "beta/sage", "alias": "deep", "verdict": "fallback", "reason": "", "is_fallback": True,
+            "estimated_cost_nano": None, "quality": 0.85, "quality_basis": "tier premium",
+        },
+    ],
+}  # fmt: skip
+
+
+def facts_of(**fields: Any) -> dict[str, str]:
+    return {fact.name: f"{fact.text} / {fact.about}".removesuffix(" / ") for fact in route_why(record(**fields)).facts}
+
+
+def test_everything_that_decided_is_told_in_words() -> None:
+    assert facts_of(decision=FULL, policy="coding", tag="review") == {
+        "Strategy": "Quality against cost and time",
+        "Kind of work": f"Coding / 93.4{NBSP}% sure, classifier “linear”, 80.0{NBSP}% of the words known",
+        "Operator’s rule": "python-is-code",
+        "Tag": "review",
+        "Side of an experiment": "cheap:challenger",
+        "Budget": "a budget fills: cheaper models go first",
+        "Conversation": "stays with the model that has answered it",
+    }  # fmt: skip
+
+
+def test_a_task_that_nobody_is_sure_of_and_one_that_a_rule_says_are_told_as_such() -> None:
+    unsure = {"task": {"label": "ANY", "confidence": 0.31, "source": "linear", "known": 1.0}}
+    assert facts_of(decision=unsure)["Kind of work"].startswith("not sure enough to say / 31.0")
+    ruled = {"task": {"label": "CREATIVE", "confidence": 1.0, "source": "rule"}}
+    assert facts_of(decision=ruled)["Kind of work"] == "Creative writing / says the operator’s rule"
+
+
+def test_the_figures_of_candidates_are_those_that_were_looked_at() -> None:
+    why = route_why(record(decision=FULL, policy="coding"))
+    assert (why.has_quality, why.has_latency, why.score_name) == (True, True, "Score")
+    first, second = why.candidates
+    assert (first.quality, first.latency_ms, first.score, first.cost) == (0.75, 812.0, "0.432", "$0.001235")
+    assert (second.latency_ms, second.score, second.cost, second.is_fallback) == (None, "", "unpriced", True)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "score", "shown"),
+    [
+        ("weighted", 3.0, ("Weight", "3")),
+        ("usage_based", 0.25, ("Headroom", f"25.0{NBSP}%")),
+        ("least_busy", 4.0, ("Under way", "4")),
+        ("lowest_cost", 0.001, ("", "")),  # it stands in the column of costs
+        ("of_tomorrow", 1.0, ("", "")),
+    ],
+)
+def test_a_score_is_shown_where_no_other_column_has_it(strategy: str, score: float, shown: tuple[str, str]) -> None:
+    why = route_why(record(decision={"strategy": strategy, "candidates": [{"deployment": "a", "score": score}]}))
+    assert (why.score_name, why.candidates[0].score) == shown
+
+
+def test_what_came_of_each_candidate_is_told() -> None:
+    attempts = [attempt(failure="rate_limited"), attempt(deployment="beta/sage")]
+    outcomes = [one.outcome for one in candidates(record(decision=FULL, attempts=attempts))]
+    assert outcomes == ["rate limited", "answered"]
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        {"candidates": [{"deployment": "acme/swift", "verdict": "chosen", "reason": "", "estimated_cost_nano": 5}]},
+        {"task": "CODING", "candidates": [{"deployment": 7, "quality": "good", "score": True, "latency_ms": None}]},
+        {"task": {"label": "KNITTING", "confidence": "high"}, "strategy": "by_moon", "sticks": "yes", "step": 3},
+    ],
+)
+@pytest.mark.django_db
+def test_a_record_of_another_time_still_has_its_page(client: Client, decision: dict[str, Any]) -> None:
+    row = UsageRecordFactory(decision=decision, policy="gone", policy_version=0)
+    client.force_login(MembershipFactory(team=row.team).user)
+    assert "Why this route" in text_of(client, row)
+
+
+@pytest.mark.django_db
+def test_the_policy_is_a_link_for_those_who_may_open_it(client: Client) -> None:
+    policy = RoutingPolicyFactory(name="coding")
+    row = UsageRecordFactory(decision=FULL, policy="coding", policy_version=4)
+    url = f"/admin/routing/routingpolicy/{policy.pk}/change/"
+    client.force_login(MembershipFactory(team=row.team).user)
+    page = text_of(client, row)
+    assert "version 4" in page
+    assert url not in page
+    client.force_login(UserFactory(is_staff=True, is_superuser=True))
+    assert f'<a href="{url}">coding</a>' in text_of(client, row)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.domain.rerating import Rated, alias_of, broken_nano, corrected, is_beyond_knowing
+from analytics.domain.usage import ESCALATED
 from providers.domain.answer import Usage
 from providers.domain.pricing import bound_nano, cost_nano
 from providers.domain.types import Price
@@ -51,3 +52,17 @@ def test_what_attempts_were_billed_is_added_up_where_it_is_known() -> None:
 def test_the_first_candidate_of_a_name_says_which_alias_it_was() -> None:
     listed = [{"deployment": "a/x", "alias": "one"}, {"deployment": "b/x", "alias": "two"}, {"deployment": "c/x"}]
     assert [alias_of(name, listed) for name in ("b/x", "c/x", "d/x")] == ["two", "", ""]
+
+
+def test_an_answer_that_was_not_given_keeps_what_it_cost_and_one_of_unknown_price_cannot_be_corrected() -> None:
+    price, usage = Price(1, 1000, 2000), Usage(input_tokens=10, output_tokens=5)
+    escalated = {"failure": ESCALATED, "http_status": 200, "billed_nano": 777}
+    answered = {"failure": "", "http_status": 200}
+    known = Rated(usage, False, 777, (escalated, answered))
+    found = corrected(known, price)
+    assert found is not None
+    assert known.cost_nano is not None
+    assert known.cost_nano + found.delta_nano == (cost_nano(usage, price) or 0) + 777
+    unknown = Rated(usage, False, None, ({**escalated, "billed_nano": None}, answered))
+    assert is_beyond_knowing(unknown)
+    assert corrected(unknown, price) is None

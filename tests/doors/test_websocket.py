@@ -17,6 +17,7 @@ from tests import gateway as configure
 from tests.factories import key_text_of
 from tests.gateway import HELLO, Gateway, records
 from tests.gateway_path.changes import changed
+from tests.stalls import PATIENCE_S
 from tests.upstreams.scripted import Upstream, frames, hang, openai_events, openai_stream, status
 
 
@@ -30,7 +31,7 @@ class Socket:
         await self.socket.send_str(json.dumps(frame))
 
     async def next(self) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.receive_str(), timeout=5))
+        frame: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.receive_str(), PATIENCE_S))
         return frame
 
     async def until(self, *kinds: str) -> list[dict[str, Any]]:
@@ -126,7 +127,7 @@ async def test_stop_cancels_the_vendor_bills_what_came_and_says_so(gateway: Gate
         await socket.until("delta")
         await socket.send(type="stop", id="c1")
         seen = await socket.until("error")
-    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), timeout=0.5)
+    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), PATIENCE_S)
     assert seen[-1]["code"] == "cancelled"
     assert seen[-2]["type"] == "usage"
     [record] = await records()
@@ -144,8 +145,9 @@ async def test_a_person_who_leaves_is_billed_and_the_vendor_is_cancelled(
     async with signed_in(gateway) as socket:
         await socket.send(type="chat", id="c1", model="swift", messages=HELLO)
         await socket.until("start")
+        await openai_upstream.asked()
         await asyncio.sleep(0.2)
-    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), timeout=0.5)
+    await asyncio.wait_for(openai_upstream.calls[0].cut.wait(), PATIENCE_S)
     [record] = await records()
     assert record.state == "cancelled"
 
@@ -210,9 +212,20 @@ def few_sockets(settings: Settings) -> None:
     settings.WEBSOCKET_MAX_SOCKETS_PER_KEY = 2
 
 
+async def room(gateway: Gateway) -> None:
+    """Until a socket that was closed no longer counts, which is a moment later; the one that tries it, too."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            async with connected(gateway, headers={"authorization": f"Bearer {gateway.key}"}) as socket:
+                is_in = (await socket.socket.receive()).type is aiohttp.WSMsgType.TEXT
+            await asyncio.sleep(0.2)
+            if is_in:
+                return
+
+
 async def closed_with(socket: Socket) -> int | None:
     """The code that the gateway closes a socket with."""
-    while (await asyncio.wait_for(socket.socket.receive(), timeout=3)).type is aiohttp.WSMsgType.TEXT:
+    while (await asyncio.wait_for(socket.socket.receive(), PATIENCE_S)).type is aiohttp.WSMsgType.TEXT:
         pass
     return socket.socket.close_code
 
@@ -223,7 +236,7 @@ async def test_a_key_may_have_so_many_sockets_and_may_open_another_when_one_is_c
         async with signed_in(gateway):
             await other.send(type="auth", token=gateway.key)
             assert await closed_with(other) == 4429
-        await asyncio.sleep(0.1)
+        await room(gateway)
         async with signed_in(gateway) as third:
             await third.send(type="ping")
             assert (await third.next())["type"] == "pong"
@@ -235,7 +248,7 @@ async def test_a_gateway_may_have_so_many_sockets_signed_in_or_not(gateway: Gate
         await asyncio.sleep(0.1)
         async with connected(gateway) as one_more:
             assert await closed_with(one_more) == 4429
-    await asyncio.sleep(0.1)
+    await room(gateway)
     async with signed_in(gateway):
         pass
 
@@ -260,3 +273,17 @@ async def test_before_signing_in_a_message_is_short(gateway: Gateway) -> None:
         assert (await socket.next())["type"] == "ready"
         await socket.send(type="chat", id="1", model="swift", messages=[{"role": "user", "content": "x" * 5000}])
         assert (await socket.until("done", "error"))[-1]["type"] == "done"
+
+
+async def test_a_chat_says_its_tag_where_other_callers_have_a_header(
+    gateway: Gateway, openai_upstream: Upstream
+) -> None:
+    openai_upstream.play(openai_stream("Hello"), openai_stream("Hello"))
+    async with signed_in(gateway) as socket:
+        for number, tag in enumerate(["nightly", "\0" + "x" * 300]):
+            await socket.send(type="chat", id=str(number), messages=HELLO, tag=tag, conversation="c-1")
+            await socket.until("done")
+        await socket.send(type="chat", id="9", messages=HELLO, tag=5)
+        assert (await socket.until("error"))[-1]["param"] == "tag"
+    assert [record.tag for record in await records(2)] == ["nightly", "x" * 60]
+    assert not any({"tag", "conversation"} & set(call.body) for call in openai_upstream.calls)

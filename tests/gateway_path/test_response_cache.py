@@ -12,10 +12,12 @@ from django.utils import timezone
 from pytest_django import Settings
 from redis import Redis
 
+from providers.domain.answer import FinishReason
 from routerplatform.application import Application
 from routerplatform.asgi import pages
 from routerplatform.doors.websocket import socket_application
 from routerplatform.gateway.build import build_runtime
+from routerplatform.gateway.response_cache import KeptAnswer, ResponseCache, Turn
 from routerplatform.gateway.runtime import Runtimes
 from routerplatform.gateway.shared_answers import PREFIX
 from routing.models import CacheMode, Persona, RoutingPolicy, Team, VirtualKey
@@ -24,6 +26,8 @@ from tests import gateway as configure
 from tests.factories import PersonaFactory, TeamFactory
 from tests.gateway import Gateway, Reply, records, serving
 from tests.gateway_path.changes import changed
+from tests.gateway_path.situation_parts import answered
+from tests.routing.domain.build import deployment
 from tests.upstreams.scripted import Upstream, frames, hang, openai_answer, openai_events, openai_stream, status
 
 COLD = {"temperature": 0}
@@ -49,7 +53,7 @@ def states(*replies: Reply) -> list[str]:
 
 async def kept(gateway: Gateway, prompt: list[dict[str, str]], **body: Any) -> Reply:
     """Ask until the answer comes from the cache: it is kept a moment after it was given."""
-    for _ in range(50):
+    for _ in range(1000):
         reply = await ask(gateway, prompt, **body)
         if states(reply) == ["hit"]:
             return reply
@@ -139,7 +143,7 @@ async def test_a_caller_can_leave_the_cache_alone_and_can_have_an_answer_fetched
     refreshed = await ask(gateway, prompt, "refresh", **COLD)
     assert states(first, off, refreshed) == ["miss", "none", "miss"]
     assert [reply.text for reply in (first, off, refreshed)] == ["first", "second", "third"]
-    for _ in range(50):
+    for _ in range(1000):
         if (await ask(gateway, prompt, **COLD)).text == "third":
             return
         await asyncio.sleep(0.02)
@@ -302,10 +306,7 @@ async def test_when_the_one_who_asks_leaves_another_asks(
 ) -> None:
     openai_upstream.play(hang(), openai_answer("For those who stayed"))
     leaver = asyncio.create_task(ask(gateway, prompt, **COLD))
-    for _ in range(200):
-        await asyncio.sleep(0.01)
-        if openai_upstream.calls:
-            break
+    await openai_upstream.asked()
     stayed = [asyncio.create_task(ask(gateway, prompt, **COLD)) for _ in range(3)]
     await asyncio.sleep(0.1)
     leaver.cancel()
@@ -353,3 +354,69 @@ async def test_a_hit_is_let_in_by_the_rate_limits_and_takes_none_of_the_budget(
     replies = [await ask(gateway, prompt, **COLD) for _ in range(3)]
     assert [reply.status for reply in replies] == [200, 200, 429]
     assert [bool(record.cost_nano) for record in await records(2)] == [True, False]
+
+
+# --- which route ----------------------------------------------------------------------------------------------------
+
+
+async def test_who_draws_another_model_of_the_policy_gets_the_answer_too(
+    gateway: Gateway, openai_upstream: Upstream, anthropic_upstream: Upstream, prompt: list[dict[str, str]]
+) -> None:
+    def in_turn() -> None:
+        policy = RoutingPolicy.objects.get(name="default")
+        policy.candidates.update(group="preferred")
+        policy.strategy = "round_robin"
+        policy.save()
+
+    await changed(gateway, in_turn)
+    await kept(gateway, prompt, model="auto", **COLD)
+    asked = len(openai_upstream.calls) + len(anthropic_upstream.calls)
+    assert states(*[await ask(gateway, prompt, model="auto", **COLD) for _ in range(4)]) == ["hit"] * 4
+    assert len(openai_upstream.calls) + len(anthropic_upstream.calls) == asked
+
+
+async def test_an_answer_of_a_model_that_may_not_serve_any_more_is_not_given(
+    gateway: Gateway, openai_upstream: Upstream, anthropic_upstream: Upstream, prompt: list[dict[str, str]]
+) -> None:
+    await kept(gateway, prompt, model="auto", **COLD)
+    anthropic_upstream.calls.clear()
+
+    def without_swift() -> None:
+        policy = RoutingPolicy.objects.get(name="default")
+        policy.candidates.filter(alias__name="swift").delete()
+        policy.save()
+
+    await changed(gateway, without_swift)
+    assert states(await ask(gateway, prompt, model="auto", **COLD)) == ["miss"]
+    assert len(anthropic_upstream.calls) == 1
+
+
+async def test_another_version_of_the_rules_asks_anew(gateway: Gateway, prompt: list[dict[str, str]]) -> None:
+    await kept(gateway, prompt, model="auto", **COLD)
+    await policy_set(gateway, version=7)
+    assert states(await ask(gateway, prompt, model="auto", **COLD)) == ["miss"]
+
+
+class Remembering(ResponseCache):
+    """Has no Redis to keep answers in."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.given: list[KeptAnswer | None] = []
+
+    def finish(self, turn: Turn, kept: KeptAnswer | None) -> None:
+        self.given.append(kept)
+
+
+@pytest.mark.parametrize(
+    ("finish", "is_shortened", "is_kept"),
+    [("stop", False, True), ("stop", True, True), ("length", False, True), ("length", True, False)],
+)
+async def test_an_answer_that_a_filling_budget_has_cut_is_not_kept(
+    finish: str, is_shortened: bool, is_kept: bool
+) -> None:
+    cache = Remembering(None, ttl_s=60)
+    fetching: asyncio.Future[KeptAnswer | None] = asyncio.get_running_loop().create_future()
+    turn = Turn(cache, "key", 60, fetching=fetching, is_shortened=is_shortened)
+    turn.end(answered(deployment(1), finish=FinishReason(finish)), 1.0, is_answered=True)
+    assert [answer is not None for answer in cache.given] == [is_kept]

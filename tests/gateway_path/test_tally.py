@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from analytics.domain.usage import UsageEntry
 from providers.domain.answer import Finished, FinishReason, Frame, StreamEvent, TextDelta, Usage, UsageReported
+from providers.domain.conversation import EmbeddingBatch
 from providers.domain.errors import Failure, FailureKind
 from providers.domain.estimate import count_text, estimate_tokens
 from providers.domain.pricing import cost_nano
 from providers.domain.types import Price, PromptDefaults, UpstreamRequest, Wire
 from routerplatform.gateway.errors import InternalError, upstream_error
 from routerplatform.gateway.tally import ANSWERED, CANCELLED, Ending, Tally, failed, final_entry
+from routing.domain.ladder import Step
 from tests.analytics.ledger.samples import opened
 from tests.routing.domain.build import DOLLAR, deployment, request
 
@@ -218,3 +220,89 @@ def _is_charged(ended: UsageEntry) -> bool:
     assert (ended.usage_source != "none") is told[ended.state]
     assert ended.usage_source != "none" or ended.cost_nano == 0
     return bool(told[ended.state])
+
+
+# --- answers that are not given -------------------------------------------------------------------------------------
+
+
+def whole_answer(running: Tally, *, output_tokens: int = 5) -> None:
+    begin(running)
+    see(running, *SAID, UsageReported(Usage(input_tokens=12, output_tokens=output_tokens)))
+
+
+@given(lengths=st.lists(st.integers(1, 10_000), min_size=1, max_size=5))
+def test_answers_that_were_set_aside_stand_beside_and_the_sum_is_the_bill(lengths: list[int]) -> None:
+    running = tally()
+    for length in lengths[:-1]:
+        whole_answer(running, output_tokens=length)
+        running.set_aside("empty")
+    whole_answer(running, output_tokens=lengths[-1])
+    running.end()
+    entry = on_record(running, ANSWERED)
+    costs = [cost_nano(Usage(input_tokens=12, output_tokens=length), DOLLAR) for length in lengths]
+    assert entry.cost_nano == sum(costs)
+    assert [attempt.billed_nano for attempt in entry.attempts] == [*costs[:-1], None]
+    assert (entry.input_tokens, entry.output_tokens, entry.usage_source) == (12, lengths[-1], "provider")
+    assert running.tokens_used == sum(lengths) + 12 * len(lengths)
+    assert running.cost_by_alias == {"swift": sum(costs)}
+
+
+def test_an_answer_that_is_taken_back_is_the_records_own() -> None:
+    running = tally()
+    whole_answer(running, output_tokens=7)
+    aside = running.set_aside("refusal")
+    begin(running)
+    running.end(Failure(FailureKind.BAD_REQUEST, "no", http_status=400), is_aside=True)
+    running.take_back(aside)
+    entry = on_record(running, ANSWERED)
+    assert [(one.failure, one.message, one.billed_nano) for one in entry.attempts] == [
+        ("", "refusal", None),
+        ("bad_request", "no", None),
+    ]
+    assert (entry.output_tokens, entry.cost_nano) == (7, cost_nano(Usage(input_tokens=12, output_tokens=7), DOLLAR))
+    assert (running.finish, running.attempts_made, running.tokens_used) == (FinishReason.STOP, 2, 19)
+    assert running.answer_text == "Hello"
+
+
+def test_what_broke_off_unseen_is_billed_beside_and_its_tokens_stand_nowhere() -> None:
+    running = tally()
+    begin(running)
+    see(running, TextDelta("Hel"))
+    running.end(Failure(FailureKind.STREAM_BROKEN, "cut"), is_aside=True)
+    entry = on_record(running, failed(upstream_error(Failure(FailureKind.STREAM_BROKEN, "cut")), running))
+    assert entry.cost_nano == entry.attempts[0].billed_nano
+    assert entry.cost_nano is not None
+    assert (entry.input_tokens, entry.output_tokens, entry.state) == (0, 0, "settled")
+
+
+def test_who_leaves_after_an_escalation_pays_for_both() -> None:
+    running = tally()
+    whole_answer(running)
+    running.set_aside("empty")
+    begin(running)
+    see(running, TextDelta("Bon"))
+    entry = on_record(running, CANCELLED)
+    assert [attempt.failure for attempt in entry.attempts] == ["escalated", "cancelled"]
+    assert entry.cost_nano == cost_nano(USAGE, DOLLAR) + (
+        cost_nano(Usage(input_tokens=entry.input_tokens, output_tokens=entry.output_tokens), DOLLAR) or 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "persona", "limit", "is_capped"),
+    [
+        (None, None, 100, True),
+        (500, None, 100, True),
+        (None, 300, 100, True),
+        (80, 300, 80, False),
+        (100, None, 100, False),
+    ],
+)
+def test_a_step_of_the_ladder_shortens_what_caller_and_persona_allow(
+    asked: int | None, persona: int | None, limit: int, is_capped: bool
+) -> None:
+    step = Step("cap", 100)
+    running = Tally.of(request(max_tokens=asked), PromptDefaults(max_tokens=persona), 1.0, step)
+    assert (running.limit, running.is_capped) == (limit, is_capped)
+    vectors = Tally.of(request(embeddings=lambda: EmbeddingBatch(("a",))), PromptDefaults(), 1.0, step)
+    assert (vectors.limit, vectors.is_capped) == (None, False)

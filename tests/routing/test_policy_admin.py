@@ -71,6 +71,12 @@ def test_a_policy_without_models_does_not_become_the_default(admin_client: Clien
     assert not RoutingPolicy.objects.filter(is_default=True).exists()
 
 
+def test_a_new_default_whose_models_nobody_serves_is_refused(admin_client: Client) -> None:
+    rows = candidate_rows(ModelAliasFactory(name="idle"))
+    answer = submit(admin_client, ADD, name="fresh", is_active="on", is_default="on", **rows)
+    assert "None of its models has an active deployment (idle)" in errors_of(answer)
+
+
 def test_making_one_policy_the_default_unmakes_the_other(admin_client: Client) -> None:
     old = RoutingPolicyFactory(preferred=[ModelAliasFactory()], is_default=True)
     new = RoutingPolicyFactory(preferred=[ModelAliasFactory()])
@@ -83,7 +89,7 @@ def test_making_one_policy_the_default_unmakes_the_other(admin_client: Client) -
 
 def test_a_new_policy_may_be_the_default_at_once(admin_client: Client) -> None:
     RoutingPolicyFactory(preferred=[ModelAliasFactory()], is_default=True)
-    rows = candidate_rows(ModelAliasFactory())
+    rows = candidate_rows(ModelAliasFactory(deployments=[DeploymentFactory()]))
     answer = submit(admin_client, ADD, name="fresh", is_active="on", is_default="on", **rows)
     assert answer.status_code == 302, errors_of(answer)
     assert RoutingPolicy.objects.get(is_default=True).name == "fresh"

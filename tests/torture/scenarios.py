@@ -44,6 +44,9 @@ class Size:
     at_most_s: float  # for each load
 
 
+FULL_SPEED: Final = 1500  # answers a second, of all gateways together on a fast machine
+LEASED_WITHIN_S: Final = 15.0
+
 QUICK: Final = Size(
     answers=1000, kills=1, restarts=0, callers=100, kill_every_s=(0.3, 1.0), rounds=1, round_kills=1,
     limit_usd="0.30", outages_s=(1.0,), calm_s=0.5, volley=200, leavers=30, audit_every_s=0.5, at_most_s=30,
@@ -249,6 +252,14 @@ def _is_kept(window: WindowRow, billed: int) -> bool:
     return is_within and window.overrun_nano == 0 and window.leased_nano == window.leases_nano
 
 
+def _lease_lasts(course: Course, load: Running, outage_s: float) -> bool:
+    """Whether what is leased is enough for so long at full speed. It is sized by the pace of the last seconds, and a
+    machine that was busy with something else may be about to go faster."""
+    good = load.progress().counts.get("good", 0)
+    windows = windows_of(course.stage.database, "leased")
+    return all(0 < window.spent_nano * FULL_SPEED * outage_s <= window.leased_nano * good for window in windows)
+
+
 # --- 3: the database is gone for a while -----------------------------------------------------------------------------
 
 
@@ -262,6 +273,7 @@ def database(stage: Stage, size: Size, rng: random.Random) -> Outcome:
         until(lambda: load.progress().counts.get("good", 0) > callers, within_s=RECOVERY_S)
         time.sleep(size.calm_s)
         for number, outage_s in enumerate(size.outages_s):
+            until(partial(_lease_lasts, course, load, outage_s), within_s=LEASED_WITHIN_S)
             with _without_database(stage, number):
                 good, failed = _good_and_failed(load)
                 _look_at_readiness(course, outage_s)

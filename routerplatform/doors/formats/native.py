@@ -30,6 +30,7 @@ from routerplatform.doors.formats.openai_writing import NO_ARGUMENTS
 from routerplatform.gateway.errors import GatewayError
 from routerplatform.gateway.steps import Closed, Opened
 from routing.domain.explanation import explanation
+from routing.domain.ladder import step_in_words
 
 
 class FrameOut(Struct, kw_only=True, omit_defaults=True, tag_field="type", tag=str.lower):
@@ -53,6 +54,8 @@ class Start(FrameOut):
 
 
 class Route(FrameOut):
+    """`notice` is for the person who asks: what a budget that fills does to the answer; empty where nothing."""
+
     deployment: str
     provider: str
     model: str
@@ -60,6 +63,7 @@ class Route(FrameOut):
     policy: str
     attempts: int
     decision: dict[str, Any]
+    notice: str = ""
 
 
 class Delta(FrameOut):
@@ -123,6 +127,7 @@ class NativeWriter:
             policy=opened.plan.policy,
             attempts=opened.attempts,
             decision=explanation(opened.plan),
+            notice=step_in_words(opened.plan.step, opened.budget_used),
         )
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[FrameOut]:
@@ -201,4 +206,5 @@ def answer(opened: Opened, frames: Iterable[Frame], entry: UsageEntry) -> dict[s
         "latency_ms": usage["latency_ms"],
         "attempts": usage["attempts"],
         "decision": route["decision"],
+        **({"notice": route["notice"]} if "notice" in route else {}),
     }

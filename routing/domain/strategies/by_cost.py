@@ -29,11 +29,16 @@ class Balanced:
     needs_standing = True
 
     def order(self, options: Sequence[Option], policy: Policy, occasion: Occasion) -> list[Option]:
-        return sorted(options, key=lambda option: (-self.score(option, policy), option.cost, option.name))
+        def place(option: Option) -> tuple[bool, float, int, str]:
+            score = self.score(option, policy)
+            return score is None, -(score or 0.0), option.cost, option.name
 
-    def score(self, option: Option, policy: Policy) -> float:
+        return sorted(options, key=place)
+
+    def score(self, option: Option, policy: Policy) -> float | None:
+        """None of a model whose price nobody knows: it is asked last."""
         if option.cost_nano is None:
-            return float("-inf")
+            return None
         cents = option.cost_nano / NANO_PER_CENT
         seconds = (LATE_MS if option.latency_ms is None else option.latency_ms) / 1000
         return option.quality - policy.cost_weight * cents - policy.latency_weight * seconds

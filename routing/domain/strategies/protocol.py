@@ -11,7 +11,7 @@ UNPRICED = 1 << 62  # sorts behind every price
 UNTIMED = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost a microsecond for each option of each request
 class Option:
     """A preferred model that can serve the request, with all that a strategy may look at.
 

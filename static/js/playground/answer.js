@@ -4,9 +4,9 @@ import { copyText } from "../clipboard.js";
 import { adviceFor } from "./errors.js";
 import { duration, money, pace, tokens } from "./figures.js";
 import { MarkdownView } from "./markdown.js";
+import { candidateText, factsText } from "./why.js";
 
 const VERDICTS = { chosen: ["ok", "chosen"], fallback: ["idle", "in reserve"], skipped: ["skip", "skipped"] };
-const PLAIN_REASONS = { chosen: "Fits the request and comes first.", fallback: "Serves if the chosen one fails." };
 const FINISHED = {
   stop: "finished",
   length: "cut at max tokens",
@@ -45,9 +45,7 @@ function candidateItem(candidate) {
   const item = make("li", candidate.verdict);
   const what = make("div");
   what.append(make("code", "", candidate.deployment), make("span", "verdict", word));
-  const cost = candidate.estimated_cost_nano;
-  const estimate = cost === null || cost === undefined ? "" : ` Estimated ${money(cost / 1e9)}.`;
-  what.append(make("p", "", `${candidate.reason || PLAIN_REASONS[candidate.verdict] || ""}${estimate}`.trim()));
+  what.append(make("p", "", candidateText(candidate)));
   item.append(icon(picture), what);
   return item;
 }
@@ -57,9 +55,8 @@ function routeDetails(message) {
   const details = make("details", "why");
   const list = make("ol");
   list.append(...(decision.candidates ?? []).map(candidateItem));
-  const strategy = decision.strategy && `strategy ${decision.strategy}`;
   details.append(make("summary", "", "Why this route?"));
-  details.append(make("p", "soft", [decision.how, strategy].filter(Boolean).join(", ")), list);
+  details.append(make("p", "soft", factsText(decision)), list);
   if (message.requestId) {
     const link = make("a", "", "Open the request's record");
     link.href = `/dashboards/requests/${message.requestId}/`;

@@ -8,8 +8,8 @@ import pytest
 from providers.domain.types import Capability, PromptDefaults
 from routing.domain.compile import AliasRow, ConfigError, ConfigRows, PersonaRow, PolicyRow, compile_snapshot
 from routing.domain.documents import CandidateDocument, PolicyDocument
+from routing.domain.rules import RuleRow
 from tests.routing.domain.build import NOW, caller, deployment
-
 
 ALIASES = {10: "fast", 11: "wise"}
 
@@ -108,3 +108,14 @@ def test_callers_are_found_by_digest_and_by_key() -> None:
 def test_a_snapshot_does_not_print_its_callers() -> None:
     snapshot = compile_snapshot(rows(callers=[("secret-digest", caller())]), now=NOW)
     assert "secret-digest" not in repr(snapshot)
+
+
+def test_a_rule_that_does_not_compile_is_left_out_and_named() -> None:
+    rows_of_rules = [
+        RuleRow("broken", "text", "", "regex", "a(b", tier="economy"),
+        RuleRow("good", "text", "", "contains", "x", tier="economy"),
+    ]
+    snapshot = compile_snapshot(rows(rules=rows_of_rules), now=NOW)
+    assert [rule.name for rule in snapshot.rules] == ["good"]
+    assert len(snapshot.problems) == 1
+    assert "Rule “broken”" in snapshot.problems[0]

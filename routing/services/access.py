@@ -1,4 +1,4 @@
-"""Writes of the routing floor: virtual keys, the default policy, and the revision that tells gateways of an edit."""
+"""Writes of who may call: virtual keys, and the answers kept for a team."""
 
 import base64
 import secrets
@@ -10,13 +10,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from providers.domain.types import RateLimit
 from routing.domain.config import Scope
 from routing.domain.keys import PREFIX_LENGTH, KeyParts, key_digest, key_parts, key_text
-from routing.models import ConfigRevision, ModelAlias, PolicyCandidate, RoutingPolicy, Team, VirtualKey
+from routing.models import ModelAlias, Team, VirtualKey
+from routing.services.revision import config_revision_bump
 
 SECRET_BYTES = 32  # 43 characters of text
 
@@ -104,43 +104,6 @@ def playground_key_for(*, team: Team, by: User) -> VirtualKey:
         except IntegrityError:
             key = current.get()
     return key
-
-
-@transaction.atomic
-def default_policy_set(*, policy: RoutingPolicy) -> None:
-    """Make `policy` the one that serves “auto”, and the former default an ordinary one.
-
-    :raises ValidationError: it is switched off or has no models.
-    """
-    policies = list(RoutingPolicy.objects.select_for_update().order_by("pk"))
-    if not policy.is_active:
-        raise ValidationError("A policy that is switched off cannot be the default.")
-    if not PolicyCandidate.objects.filter(policy=policy).exists():  # not from what `policy` has prefetched
-        raise ValidationError("A policy without models cannot be the default.")
-    for other in policies:
-        if other.is_default and other.pk != policy.pk:
-            other.is_default = False
-            other.save(update_fields=["is_default"])
-    policy.is_default = True
-    policy.save(update_fields=["is_default"])
-
-
-@transaction.atomic
-def config_revision_bump() -> None:
-    """Count the revision up, in the caller's own transaction: gateways load the new configuration within 2 s.
-
-    Called by the signals of every model that the snapshot is compiled from; who writes with `QuerySet.update` or
-    `bulk_create` calls it himself.
-    """
-    if not _count_up():
-        _, created = ConfigRevision.objects.get_or_create(id=1)
-        if not created:
-            _count_up()
-
-
-def _count_up() -> bool:
-    changed = ConfigRevision.objects.filter(id=1).update(revision=F("revision") + 1, changed_at=timezone.now())
-    return changed == 1
 
 
 def _random_key() -> str:
