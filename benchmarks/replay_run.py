@@ -76,10 +76,10 @@ def rules(**changes: Any) -> PolicyDocument:
     return PolicyDocument(tuple(CandidateDocument(name) for name in TIERS), **changes)
 
 
-def decisions(rows: int) -> Iterator[tuple[object, ...]]:
+def decisions(rows: int, teams: list[int]) -> Iterator[tuple[object, ...]]:
     """The columns of COLUMNS. Spread over the day; every request has its own size, standing of the models, and kind
     of work."""
-    rng, teams = random.Random(1), list(Team.objects.values_list("pk", flat=True))
+    rng = random.Random(1)
     for number in range(rows):
         request_id, team = uuid.UUID(int=rng.getrandbits(128), version=4), rng.choice(teams)
         size, served = rng.randrange(20, 8_000), rng.choice(list(TIERS))
@@ -107,10 +107,10 @@ def inputs(rng: random.Random, seed: str, turn: int, team: int, size: int, outco
 
 def fill(rows: int) -> float:
     """Seconds."""
-    began = time.perf_counter()
+    began, teams = time.perf_counter(), list(Team.objects.values_list("pk", flat=True))  # not while rows are copied
     with connection.cursor() as cursor:
         with cursor.copy(f"COPY analytics_decisionrecord ({COLUMNS}) FROM STDIN") as copy:
-            for row in decisions(rows):
+            for row in decisions(rows, teams):
                 copy.write_row(row)
         cursor.execute("ANALYZE analytics_decisionrecord")
     return time.perf_counter() - began
@@ -126,13 +126,14 @@ def main() -> None:
     rows, file = int(sys.argv[1]), sys.argv[2]
     call_command("migrate", verbosity=0)
     policy, user = install()
-    print(f"{rows:,} decisions, {os.cpu_count()} processors; filled in {fill(rows):.0f} s")
+    print(f"{rows:,} decisions, {os.cpu_count()} processors; filled in {fill(rows):.0f} s", flush=True)
     draft = draft_create(policy=policy, by=user, title="bench", document=rules(strategy="balanced"))
     replay = replay_request(policy=policy, draft=draft, since=END - DAY, until=END, by=user)
     began, used = time.perf_counter(), cpu_s()
     replay_run(replay_id=replay.pk)
     took, cpu = time.perf_counter() - began, cpu_s() - used
     replay = Replay.objects.get(pk=replay.pk)
+    print(f"replayed in {took:.1f} s", flush=True)
     dial_request(replay=replay, wanted=-0.3)
     began = time.perf_counter()
     dial_run(replay_id=replay.pk)
