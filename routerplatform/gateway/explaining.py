@@ -13,6 +13,7 @@ from providers.domain.out_of_service import OutOfService
 from providers.domain.types import ChatRequest, Deployment
 from providers.fleet.health import FleetHealth
 from providers.fleet.states import DeploymentStanding, KeyStanding
+from routerplatform.gateway.errors import BudgetStepReached, ModelNotFound, NoEligibleModel
 from routerplatform.gateway.prompt_reading import PromptReading
 from routerplatform.gateway.runtime import Runtime
 from routerplatform.gateway.situations import Situations
@@ -32,6 +33,7 @@ from routing.domain.decision import (
     policy_named,
 )
 from routing.domain.ladder import Step, step_in_words, step_of
+from routing.domain.replay import snapshot_with
 from routing.domain.situation import Situation, Standing
 from routing.trained import TrainedArtefacts
 
@@ -182,14 +184,7 @@ def _as_if_in_force(snapshot: ConfigSnapshot, question: Question, policy: Policy
         slug: replace(persona, policy=policy) if slug == named else persona
         for slug, persona in snapshot.personas.items()
     }
-    by_task = {task: policy if one.name == policy.name else one for task, one in snapshot.task_policies.items()}
-    changed = replace(
-        snapshot,
-        default_policy=policy,
-        personas=personas,
-        policies={**snapshot.policies, policy.name: policy},
-        task_policies=by_task,
-    )
+    changed = replace(snapshot_with(snapshot, policy), default_policy=policy, personas=personas)
     return changed, replace(question, request=replace(request, model=AUTO, persona=named))
 
 
@@ -205,13 +200,13 @@ def _decided(snapshot: ConfigSnapshot, question: Question, situation: Situation)
 
 
 def _problem(error: NoRoute) -> Problem:
-    """In the words and codes that a request gets (gateway/errors.py)."""
+    """In the words and codes that a request gets."""
     match error:
         case UnknownModel():
-            return Problem("model_not_found", str(error), error.param)
+            return Problem(ModelNotFound.code, str(error), error.param)
         case LadderRefusal():
-            return Problem("insufficient_quota", str(error), None)
-    return Problem("no_eligible_model", str(error), "model")
+            return Problem(BudgetStepReached.code, str(error), None)
+    return Problem(NoEligibleModel.code, str(error), "model")
 
 
 async def _words(

@@ -19,7 +19,7 @@ from providers.admin.cells import NOTHING, Tone, aligned, label, moment
 from providers.admin.pages import HistoryAdmin, change_url
 from routing.admin.draft_moves import MOVES
 from routing.admin.ordering import renumber
-from routing.admin.questions import Question, asked_page, templates_present
+from routing.admin.questions import Question, asked_page
 from routing.admin.rule_fields import LOOKED_AT, RULE_SECTIONS, RuleCandidates, RulesPage, as_saved, sections_for
 from routing.domain.policy_diff import policy_changes
 from routing.domain.policy_words import rules_in_words
@@ -38,7 +38,6 @@ TONES: Mapping[str, tuple[Tone, str]] = {
     DraftState.REJECTED: (Tone.BAD, "undo"),
     DraftState.WITHDRAWN: (Tone.QUIET, "block"),
 }
-PANELS = ("admin/routing/policydraft/replay.html", "admin/routing/policydraft/test_box.html")
 OPEN = (DraftState.DRAFT, DraftState.REVIEW, DraftState.APPROVED, DraftState.ROLLING_OUT, DraftState.REJECTED)
 
 
@@ -147,7 +146,6 @@ class PolicyDraftAdmin(RulesPage, HistoryAdmin[PolicyDraft]):
             "moves": [(name, move) for name, move in MOVES.items() if move.is_open_to(user, draft)],
             "waits_for": waits_for(user, draft),
             "policy_url": change_url(draft.policy),
-            "panels": templates_present(PANELS),
         }
 
     # --- the moves --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from providers.admin.cells import Tone, aligned, clipped, label, number, steps, usd
 from providers.admin.pages import SwitchableAdmin, change_url, page_action
 from routing.admin.ordering import renumber
-from routing.admin.questions import Question, asked_page, templates_present
+from routing.admin.questions import Question, asked_page
 from routing.admin.rule_fields import LOOKED_AT, RULE_SECTIONS, RuleCandidates, RulesPage, as_saved, sections_for
 from routing.admin.words import policy_in_words
 from routing.domain.config import TaskType
@@ -33,7 +33,6 @@ from routing.services.policy_rules import RULE_COLUMNS, document_at, document_of
 from routing.services.rollouts import policy_edited, version_rollback
 
 TRIED = Prefetch("candidates", queryset=PolicyCandidate.objects.select_related("alias"))
-PANELS: Final = ("admin/routing/routingpolicy/test_box.html", "admin/routing/routingpolicy/traffic.html")
 EDITED: Final = "Edited on its page"
 CREATED: Final = "Created"
 LONGEST_NUMBER: Final = 10  # digits
@@ -118,7 +117,6 @@ class RoutingPolicyAdmin(RulesPage, SwitchableAdmin[RoutingPolicy]):
             context["may_roll_back"] = may_review(request.user)
             context["review_required"] = review_required()
             context["may_propose"] = may_propose(request.user)
-            context["panels"] = templates_present(PANELS)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: RoutingPolicy, form: Any, change: bool) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 from django.contrib.admin import ModelAdmin
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
-from django.template import TemplateDoesNotExist
-from django.template.loader import get_template
 from django.template.response import TemplateResponse
 
 from routing.domain.policy_diff import Change
@@ -31,16 +29,3 @@ class Question:
 def asked_page(page: ModelAdmin[Any], request: HttpRequest, title: str, question: Question) -> HttpResponse:
     context = {**page.admin_site.each_context(request), "title": title, "opts": page.opts, "question": question}
     return TemplateResponse(request, "admin/routing/question.html", context)
-
-
-def templates_present(names: Sequence[str]) -> list[str]:
-    """Those of the panels that this installation has: parts of the platform bring their own."""
-    return [name for name in names if _is_present(name)]
-
-
-def _is_present(name: str) -> bool:
-    try:
-        get_template(name)
-    except TemplateDoesNotExist:
-        return False
-    return True

@@ -52,7 +52,7 @@ class TrainingInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     data: bytes
     card: dict[str, Any]
 
@@ -61,7 +61,7 @@ class Trained:
         return version_of(self.data)
 
 
-def train(given: TrainingInput, told: Told, evaluate: bool = True) -> Trained:
+def train(given: TrainingInput, told: Told, evaluate: bool = True) -> TrainingResult:
     """Fit, calibrate and evaluate. The same input gives the same bytes. Without evaluation there is no calibration."""
     examples = [*read_all(given.tasks), *given.read]
     told(f"{len(examples)} prompts with a kind of work, {len(given.graded)} graded, {len(given.pairs)} pairs")
@@ -72,7 +72,7 @@ def train(given: TrainingInput, told: Told, evaluate: bool = True) -> Trained:
     quality = _quality_part(given, {"reading": READING, "task": settings}, arrays, told, evaluate)
     figures |= quality.figures
     data = dump({"reading": READING, "task": settings, "quality": quality.settings}, arrays | quality.arrays)
-    return Trained(data, _card(given, data, figures))
+    return TrainingResult(data, _card(given, data, figures))
 
 
 @dataclass(frozen=True, slots=True)

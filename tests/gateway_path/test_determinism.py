@@ -24,7 +24,7 @@ def in_a_process(hash_seed: str, count: int) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "DJANGO_SETTINGS_MODULE": "routerplatform.settings"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(count)],
-        env=environment, capture_output=True, text=True, timeout=110, check=False,
+        env=environment, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2_000:]
     return done.stdout.strip()

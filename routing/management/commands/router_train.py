@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from routing.artefacts import DEFAULT
 from routing.domain.classification.artefact import ArtefactError, card_text, load
-from routing.training.building import Trained, train
+from routing.training.building import TrainingResult, train
 from routing.training.datasets import DatasetError, task_examples
 from routing.training.gates import Verdict, golden_figures, judged
 from routing.training.options import add_training_options, training_input
@@ -53,13 +53,13 @@ class Command(BaseCommand):
         self.stderr.write(line)
 
 
-def _verdict(options: dict[str, Any], trained: Trained) -> Verdict:
+def _verdict(options: dict[str, Any], trained: TrainingResult) -> Verdict:
     golden = task_examples(options["golden"]) if options["golden"] else golden_prompts()
     replaces: Path = options["replaces"]
     old = golden_figures(load(replaces.read_bytes()), golden) if replaces.exists() else None
     return judged(trained.card, golden_figures(load(trained.data), golden), old)
 
 
-def _write(output: Path, trained: Trained) -> None:
+def _write(output: Path, trained: TrainingResult) -> None:
     output.write_bytes(trained.data)
     output.with_suffix(".json").write_text(card_text(trained.card), encoding="utf-8")
