@@ -29,9 +29,9 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from routerplatform.api.explain import draft_compiled
 from routerplatform.doors.formats import openai_chat
 from routerplatform.doors.rest import RUNTIME
-from routerplatform.explain_api import draft_compiled
 from routerplatform.explained_page import Side, side_of
 from routerplatform.gateway.errors import InvalidRequest, Unavailable
 from routerplatform.gateway.explaining import ANYBODY, Bench, Explained, Question, caller_with_prefix, explained

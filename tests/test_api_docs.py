@@ -9,7 +9,7 @@ import pytest
 
 from analytics.ledger.adoption import ERROR_CODE
 from providers.domain.errors import Failure
-from routerplatform import api
+from routerplatform.api import urls as api
 from routerplatform.doors import headers, websocket
 from routerplatform.doors.exchange import CallerGone
 from routerplatform.doors.formats.native import FrameOut

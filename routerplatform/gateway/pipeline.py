@@ -231,6 +231,18 @@ def decided(
         raise NoEligibleModel(str(error), param="model") from error
 
 
+async def answered(runtime: Runtime, call: Call) -> tuple[Opened, list[Frame], UsageEntry]:
+    """Answer one request and wait until it is whole and on record.
+
+    :raises GatewayError: as `serve`, before the answer or in the middle of it.
+    """
+    async with aclosing(serve(runtime, call)) as steps:
+        opened = await anext(steps)
+        assert isinstance(opened, Opened)
+        frames, closed = await collect(steps)
+    return opened, frames, closed.entry
+
+
 async def collect(steps: AsyncGenerator[Step, None]) -> tuple[list[Frame], Closed]:
     """The rest of an answer, for a caller who wants it whole."""
     frames: list[Frame] = []

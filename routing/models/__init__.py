@@ -1,6 +1,7 @@
 """Who may call and which model serves, as the database keeps it."""
 
 from routing.models.access import (
+    AccessToken,
     KeyState,
     Membership,
     Team,
@@ -38,6 +39,7 @@ from routing.models.rules import RoutingRule, RuleMatch, RuleOutcome, RuleSubjec
 
 __all__ = [
     "OPEN_STATES",
+    "AccessToken",
     "AliasTarget",
     "CacheMode",
     "CandidateGroup",

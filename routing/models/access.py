@@ -124,3 +124,30 @@ class VirtualKey(RateLimitFields):
         if self.expires_at is not None and self.expires_at <= now:
             return KeyState.EXPIRED
         return KeyState.ACTIVE if self.team.is_active else KeyState.TEAM_OFF
+
+
+class AccessToken(models.Model):
+    """What a person's programs present to the management API, to do what that person may. Only an HMAC is stored.
+
+    It is no virtual key: no model can be asked with it.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="access_tokens")
+    name = models.CharField(max_length=80, help_text="What uses this token, for example “deploy pipeline”.")
+    prefix = models.CharField(max_length=16, unique=True, editable=False, help_text="The part that is safe to show.")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    is_read_only = models.BooleanField(
+        "read only", default=True, help_text="Off: it may change whatever its owner may change."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Refused from then on. Empty: never.")
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="To the hour.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    history = HistoricalRecords(excluded_fields=["digest", "last_used_at"])
+
+    class Meta:
+        ordering = ["user", "name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from analytics.models import Budget, BudgetDuration, BudgetWindow
 from analytics.services.budgets import budget_window_open
-from routerplatform.budgets_api import usd_text
+from routerplatform.api.budgets import usd_text
 from routing.domain.config import Scope
 from routing.models import TeamRole, VirtualKey
 from tests import gateway as configure

@@ -1,34 +1,16 @@
-"""What applications may read about the platform: personas, providers, health; and the addresses of the REST API."""
+"""What applications may read about the platform: personas, providers, health."""
 
 from typing import Any
 
-from csp.constants import SELF, UNSAFE_INLINE
-from csp.decorators import csp_replace
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
-from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.domain.types import Deployment
 from providers.selectors import provider_health
-from routerplatform.budgets_api import BudgetsView, BudgetView
 from routerplatform.doors import schema
-from routerplatform.doors.rest import ChatView, GatewayView, error_response
-from routerplatform.explain_api import ExplainView
-from routerplatform.feedback_api import FeedbackView
-from routerplatform.gateway.errors import UnknownAddress
-from routerplatform.gateway.ids import new_request_id
-from routerplatform.replays_api import (
-    PolicyReplayView,
-    ReplayCancelView,
-    ReplayCsvView,
-    ReplayDialView,
-    ReplayView,
-)
+from routerplatform.doors.rest import GatewayView
 
 # Anyone may ask: what exactly is wrong, database addresses among it, stands in the log.
 PUBLIC_PROBLEM = "The configuration could not be refreshed; the log says why."
@@ -125,32 +107,3 @@ def _model(deployment: Deployment) -> dict[str, Any]:
 
 def _usd(rate_nano: int | None) -> float | None:
     return None if rate_nano is None else rate_nano / 1e9
-
-
-# Swagger's page writes its icons' styles into the document itself
-docs = csp_replace({"style-src": [SELF, UNSAFE_INLINE]})(SpectacularSwaggerSplitView.as_view(url_name="api-schema"))
-
-
-@csrf_exempt
-def unknown(request: HttpRequest) -> HttpResponse:
-    """What is not there is told to programs in the API's own shape, not as a page."""
-    return error_response(UnknownAddress(request.path), new_request_id())
-
-
-urlpatterns = [
-    path("api/v1/chat", ChatView.as_view(), name="api-chat"),
-    path("api/v1/route/explain", ExplainView.as_view(), name="api-explain"),
-    path("api/v1/feedback", FeedbackView.as_view(), name="api-feedback"),
-    path("api/v1/budgets", BudgetsView.as_view(), name="api-budgets"),
-    path("api/v1/budgets/<int:id>", BudgetView.as_view(), name="api-budget"),
-    path("api/v1/policies/<int:id>/replay", PolicyReplayView.as_view(), name="api-policy-replay"),
-    path("api/v1/replays/<int:id>", ReplayView.as_view(), name="api-replay"),
-    path("api/v1/replays/<int:id>/csv", ReplayCsvView.as_view(), name="api-replay-csv"),
-    path("api/v1/replays/<int:id>/cancel", ReplayCancelView.as_view(), name="api-replay-cancel"),
-    path("api/v1/replays/<int:id>/dial", ReplayDialView.as_view(), name="api-replay-dial"),
-    path("api/v1/personas", PersonasView.as_view(), name="api-personas"),
-    path("api/v1/providers", ProvidersView.as_view(), name="api-providers"),
-    path("api/v1/schema/", SpectacularAPIView.as_view(), name="api-schema"),
-    path("api/v1/docs/", docs, name="api-docs"),
-    path("health", HealthView.as_view(), name="health"),
-]
