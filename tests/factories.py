@@ -202,6 +202,12 @@ class ModelAliasFactory(DjangoModelFactory[ModelAlias]):
             AliasTarget.objects.create(alias=obj, deployment=deployment, position=position)
 
 
+def served_alias(**fields: Any) -> ModelAlias:
+    """An alias that can answer: it has an active deployment of its own."""
+    made: ModelAlias = ModelAliasFactory.create(deployments=[DeploymentFactory.create()], **fields)
+    return made
+
+
 class AliasTargetFactory(DjangoModelFactory[AliasTarget]):
     class Meta:
         model = AliasTarget

@@ -12,27 +12,25 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from routing.domain.config import Alias, Scope
-from routing.domain.documents import ConfigError, PolicyDocument, compile_policy, document_to_json, same_rules
+from routing.domain.config import Scope
+from routing.domain.documents import PolicyDocument, document_to_json, same_rules
 from routing.models import (
-    DraftCandidate,
     DraftState,
     Experiment,
     ExperimentKind,
     ExperimentState,
-    ModelAlias,
     PolicyDraft,
-    PolicyRules,
     RoutingPolicy,
     VirtualKey,
     validate_stages,
 )
-from routing.selectors import policy_document
+from routing.policy_selectors import policy_complaints
+from routing.services.lifecycle import draft_create, review_required
+from routing.services.policy_rules import document_of
 from routing.services.revision import config_revision_bump
 
 TRIABLE: Final = (DraftState.DRAFT, DraftState.REVIEW, DraftState.APPROVED)
@@ -53,7 +51,7 @@ def experiment_start(*, experiment: Experiment, by: User | None, now: datetime) 
     problems = start_problems(experiment, policy=policy, now=now)
     if problems:
         raise ValidationError(problems)
-    experiment.seed = secrets.token_hex(_SALT // 2) + rules_digest(_document(experiment.challenger))
+    experiment.seed = secrets.token_hex(_SALT // 2) + rules_digest(document_of(experiment.challenger))
     experiment.state, experiment.started_at, experiment.stage_since = ExperimentState.RUNNING, now, now
     if experiment.kind == ExperimentKind.CANARY:
         experiment.percent = experiment.stages[0]
@@ -84,7 +82,8 @@ def experiment_advance(*, experiment: Experiment, percent: int, now: datetime) -
 
 @transaction.atomic
 def experiment_promote(*, experiment: Experiment, by: User | None, now: datetime) -> PolicyDraft:
-    """A draft with the challenger's rules, made from the version in force, for the usual way of a change.
+    """A draft with the challenger's rules, for the usual way of a change. What was published since they were made is
+    not undone: the draft is as stale as they are.
 
     A canary goes on until the draft is published: its share would else fall back to the old rules meanwhile.
 
@@ -97,7 +96,15 @@ def experiment_promote(*, experiment: Experiment, by: User | None, now: datetime
         return existing
     if rules_have_changed(experiment):
         raise ValidationError("The challenger’s rules were changed after the experiment began: others were tried.")
-    draft = _copied(experiment.challenger, policy, title=promotion_title(experiment), by=by)
+    tried = experiment.challenger
+    draft = draft_create(
+        policy=policy,
+        by=by,
+        title=promotion_title(experiment),
+        note=f"The rules of “{tried.title}”, as the experiment tried them.",
+        document=document_of(tried),
+        base_version=tried.base_version,
+    )
     if experiment.state == ExperimentState.RUNNING and experiment.kind != ExperimentKind.CANARY:
         _end(experiment, ExperimentState.PROMOTED, f"Promoted: draft “{draft.title}”.", by, now)
     elif experiment.state == ExperimentState.STOPPED:
@@ -128,7 +135,7 @@ def start_problems(experiment: Experiment, *, policy: RoutingPolicy, now: dateti
     """What stands in the way of starting, in words; empty when nothing does."""
     return [
         *_policy_problems(experiment, policy),
-        *_draft_problems(experiment, policy),
+        *_draft_problems(experiment, policy, now),
         *_kind_problems(experiment, now),
     ]
 
@@ -150,7 +157,7 @@ def rules_digest(document: PolicyDocument) -> str:
 
 def rules_have_changed(experiment: Experiment) -> bool:
     """Whether the challenger says something else than when the experiment began: its seed remembers what it said."""
-    return experiment.seed[_SALT:] != rules_digest(_document(experiment.challenger))
+    return experiment.seed[_SALT:] != rules_digest(document_of(experiment.challenger))
 
 
 def _policy_problems(experiment: Experiment, policy: RoutingPolicy) -> list[str]:
@@ -165,28 +172,22 @@ def _policy_problems(experiment: Experiment, policy: RoutingPolicy) -> list[str]
     return problems
 
 
-def _draft_problems(experiment: Experiment, policy: RoutingPolicy) -> list[str]:
+def _draft_problems(experiment: Experiment, policy: RoutingPolicy, now: datetime) -> list[str]:
     challenger = experiment.challenger
     if challenger.policy_id != policy.pk:
         return [f"The draft “{challenger.title}” is one of another policy."]
     if challenger.state not in TRIABLE:
         return [f"The draft “{challenger.title}” is {challenger.get_state_display().lower()}: choose an open one."]
-    needs_approval = getattr(settings, "POLICY_REVIEW", False) and experiment.kind != ExperimentKind.SHADOW
-    if needs_approval and challenger.state != DraftState.APPROVED:
+    if review_required() and experiment.kind != ExperimentKind.SHADOW and challenger.state != DraftState.APPROVED:
         return ["Its rules would serve callers: somebody else has to approve the draft first. A shadow can run now."]
     if challenger.base_version != policy.version:
         return [
             f"The draft was made from version {challenger.base_version}, in force is {policy.version}. Rebase it first."
         ]
-    document = _document(challenger)
-    if same_rules(document, policy_document(policy, policy.candidates.select_related("alias"))):
+    document = document_of(challenger)
+    if same_rules(document, document_of(policy)):
         return ["The draft says the same as the policy in force: there is nothing to compare."]
-    aliases = {name: Alias(name, "", ()) for name in _active_aliases()}
-    try:
-        compiled = compile_policy(document, aliases, policy_id=policy.pk, name=policy.name, version=0)
-    except ConfigError as error:
-        return [str(error)]
-    return [] if compiled.candidates else ["The draft has no active model: it could serve nothing."]
+    return [f"The draft “{challenger.title}”: {one}" for one in policy_complaints(policy, document, now=now)]
 
 
 def _kind_problems(experiment: Experiment, now: datetime) -> list[str]:
@@ -240,27 +241,3 @@ def _save(experiment: Experiment, by: User | None, why: str, *columns: str) -> N
     experiment._change_reason = why[:100]  # type: ignore[attr-defined]
     experiment.save(update_fields=columns)
     config_revision_bump()
-
-
-def _document(draft: PolicyDraft) -> PolicyDocument:
-    return policy_document(draft, draft.candidates.select_related("alias"))
-
-
-def _active_aliases() -> list[str]:
-    return list(ModelAlias.objects.filter(is_active=True).values_list("name", flat=True))
-
-
-def _copied(challenger: PolicyDraft, policy: RoutingPolicy, *, title: str, by: User | None) -> PolicyDraft:
-    rules = {column.name: getattr(challenger, column.name) for column in PolicyRules._meta.fields}
-    draft = PolicyDraft(**rules, policy=policy, title=title, base_version=policy.version, author=by)
-    draft.note = f"The rules of “{challenger.title}”, as the experiment tried them."
-    draft._history_user = by  # type: ignore[attr-defined]  # of simple_history
-    draft.save()
-    DraftCandidate.objects.bulk_create(
-        DraftCandidate(
-            draft=draft, alias=row.alias, group=row.group, position=row.position, weight=row.weight,
-            task_type=row.task_type,
-        )
-        for row in challenger.candidates.select_related("alias")
-    )  # fmt: skip
-    return draft

@@ -38,15 +38,18 @@ def draft_create(
     note: str = "",
     version: int | None = None,
     document: PolicyDocument | None = None,
+    base_version: int | None = None,
 ) -> PolicyDraft:
-    """A draft to edit: a copy of the rules in force, of what an older `version` said, or of `document`.
+    """A draft to edit: a copy of the rules in force, of what an older `version` said, or of `document`. It is made from
+    what is in force, unless `base_version` says from which version its rules were made: that records no version.
 
     :raises ValidationError: no title, no such version, a model of it does not exist any more.
     """
-    version_ensure(policy=policy)
+    if base_version is None:
+        base_version = version_ensure(policy=policy).number
     if document is None:
         document = document_of(policy_locked(policy)) if version is None else document_at(policy, version)
-    draft = PolicyDraft(policy=policy, title=title, note=note, base_version=policy.version, author=by)
+    draft = PolicyDraft(policy=policy, title=title, note=note, base_version=base_version, author=by)
     draft.full_clean(exclude=["policy", "author"], validate_constraints=False)
     draft.save()
     rules_write(owner=draft, document=document)

@@ -25,11 +25,11 @@ from analytics.selectors.experiments import ArmResults
 from routing.models import Experiment, PolicyDraft, RoutingPolicy
 from routing.services.experiments import experiment_promote, experiment_stop
 from tests.factories import (
-    ModelAliasFactory,
     RoutingPolicyFactory,
     UsageRecordFactory,
     UserFactory,
     VirtualKeyFactory,
+    served_alias,
 )
 from tests.routing.trials import experiment_of, started
 
@@ -243,7 +243,7 @@ def test_requests_that_callers_gave_up_count_as_seen() -> None:
 
 @pytest.fixture
 def policy() -> RoutingPolicy:
-    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[ModelAliasFactory.create(name="swift")])
+    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[served_alias(name="swift")])
     return made
 
 
@@ -267,9 +267,7 @@ def body_of(client: Client, experiment: Experiment) -> str:
 @pytest.mark.django_db
 def test_a_shadows_page_says_who_pays_and_what_is_asked_again(admin_client: Client, policy: RoutingPolicy) -> None:
     payer = VirtualKeyFactory.create(name="shadow-payer", team__name="Research", scopes=["chat"])
-    experiment = started(
-        policy, ModelAliasFactory.create(), kind="shadow", payer=payer, max_cost=Decimal("2.50"), percent=25
-    )
+    experiment = started(policy, served_alias(), kind="shadow", payer=payer, max_cost=Decimal("2.50"), percent=25)
     body = body_of(admin_client, experiment)
     assert "shadow-payer (Research)" in body
     assert "of its own $2.50" in body
@@ -278,7 +276,7 @@ def test_a_shadows_page_says_who_pays_and_what_is_asked_again(admin_client: Clie
 
 @pytest.mark.django_db
 def test_a_page_with_one_request_on_one_side_can_be_read(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = started(policy, ModelAliasFactory.create(), min_samples=1)
+    experiment = started(policy, served_alias(), min_samples=1)
     UsageRecordFactory(arm="trial:challenger", at=timezone.now() + timedelta(seconds=1))
     body = body_of(admin_client, experiment)
     assert "Side by side" in body
@@ -287,7 +285,7 @@ def test_a_page_with_one_request_on_one_side_can_be_read(admin_client: Client, p
 
 @pytest.mark.django_db
 def test_names_are_shown_as_they_are_and_never_as_markup(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = started(policy, ModelAliasFactory.create())
+    experiment = started(policy, served_alias())
     experiment_stop(experiment=experiment, reason="<script>alert(1)</script>", by=None, now=timezone.now())
     assert "<script>alert(1)" not in admin_client.get(page_of(experiment)).content.decode()
 
@@ -302,7 +300,7 @@ def test_an_address_beyond_all_numbers_is_not_found(admin_client: Client) -> Non
 
 @pytest.mark.django_db
 def test_a_move_is_a_post_and_a_page_is_a_get(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = experiment_of(policy, ModelAliasFactory.create())
+    experiment = experiment_of(policy, served_alias())
     assert admin_client.get(f"{page_of(experiment)}act/", {"move": "start"}).status_code == 405
     assert admin_client.post(page_of(experiment)).status_code == 405
     assert Experiment.objects.get().state == "draft"
@@ -323,14 +321,14 @@ def test_who_may_start_one(
     client: Client, policy: RoutingPolicy, permissions: tuple[str, ...], is_staff: bool, status: int, moved: bool
 ) -> None:
     reader(client, *permissions, is_staff=is_staff)
-    experiment = experiment_of(policy, ModelAliasFactory.create())
+    experiment = experiment_of(policy, served_alias())
     assert client.post(f"{page_of(experiment)}act/", {"move": "start"}).status_code == status
     assert (Experiment.objects.get().state == "running") is moved
 
 
 @pytest.mark.django_db
 def test_nobody_signed_in_is_sent_to_sign_in(client: Client, policy: RoutingPolicy) -> None:
-    experiment = started(policy, ModelAliasFactory.create())
+    experiment = started(policy, served_alias())
     answer = client.post(f"{page_of(experiment)}act/", {"move": "stop"})
     assert answer.status_code == 302
     assert "login" in answer.headers["location"]
@@ -355,7 +353,7 @@ def test_a_second_person_who_presses_start_is_told_and_nothing_begins_anew(
     client: Client, admin_client: Client, policy: RoutingPolicy
 ) -> None:
     reader(client, "view_experiment", "change_experiment")
-    experiment = experiment_of(policy, ModelAliasFactory.create())
+    experiment = experiment_of(policy, served_alias())
     act = f"{page_of(experiment)}act/"
     client.post(act, {"move": "start"})
     before = Experiment.objects.get()
@@ -371,14 +369,14 @@ def test_a_second_person_who_presses_start_is_told_and_nothing_begins_anew(
 
 @pytest.mark.django_db
 def test_a_reason_of_any_length_is_kept_as_far_as_it_goes(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = started(policy, ModelAliasFactory.create())
+    experiment = started(policy, served_alias())
     admin_client.post(f"{page_of(experiment)}act/", {"move": "stop", "reason": "x" * 5_000})
     assert Experiment.objects.get().stop_reason == "x" * 300
 
 
 @pytest.mark.django_db
 def test_promoting_one_that_never_ran_says_so(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = experiment_of(policy, ModelAliasFactory.create())
+    experiment = experiment_of(policy, served_alias())
     answer = admin_client.post(f"{page_of(experiment)}act/", {"move": "promote"}, follow=True)
     assert "there is nothing to promote yet" in answer.content.decode()
     assert PolicyDraft.objects.count() == 1
@@ -386,7 +384,7 @@ def test_promoting_one_that_never_ran_says_so(admin_client: Client, policy: Rout
 
 @pytest.mark.django_db
 def test_the_timeline_tells_an_edit_and_a_promotion_after_the_end(admin_user: User, policy: RoutingPolicy) -> None:
-    experiment = experiment_of(policy, ModelAliasFactory.create())
+    experiment = experiment_of(policy, served_alias())
     experiment.percent = 20
     experiment._history_user = admin_user  # type: ignore[attr-defined]
     experiment.save()
@@ -403,7 +401,7 @@ def test_the_timeline_tells_an_edit_and_a_promotion_after_the_end(admin_user: Us
 def test_one_that_is_promoted_shows_its_draft_and_that_drafts_state(
     admin_client: Client, policy: RoutingPolicy
 ) -> None:
-    experiment = started(policy, ModelAliasFactory.create())
+    experiment = started(policy, served_alias())
     draft = experiment_promote(experiment=experiment, by=None, now=timezone.now())
     assert "From experiment trial (draft)" in body_of(admin_client, experiment)
     PolicyDraft.objects.filter(pk=draft.pk).update(state="rejected")

@@ -16,11 +16,11 @@ from analytics.selectors.experiments import ArmResults
 from routing.models import Experiment, PolicyDraft, RoutingPolicy
 from routing.services.experiments import experiment_advance, experiment_stop
 from tests.factories import (
-    ModelAliasFactory,
     RoutingPolicyFactory,
     UsageRecordFactory,
     UserFactory,
     VirtualKeyFactory,
+    served_alias,
 )
 from tests.routing.trials import draft_of, experiment_of, started
 
@@ -32,16 +32,16 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 @pytest.fixture
 def policy() -> RoutingPolicy:
-    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[ModelAliasFactory.create(name="swift")])
+    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[served_alias(name="swift")])
     return made
 
 
 def made(policy: RoutingPolicy, **options: Any) -> Experiment:
-    return experiment_of(policy, ModelAliasFactory.create(), **options)
+    return experiment_of(policy, served_alias(), **options)
 
 
 def running(policy: RoutingPolicy, **options: Any) -> Experiment:
-    return started(policy, ModelAliasFactory.create(), **options)
+    return started(policy, served_alias(), **options)
 
 
 def page_of(experiment: Experiment) -> str:
@@ -309,6 +309,6 @@ def test_an_arm_that_is_missing_requests_is_told() -> None:
 
 
 def test_its_own_draft_can_be_opened_again(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = running(policy, kind="canary", challenger=draft_of(policy, ModelAliasFactory.create()))
+    experiment = running(policy, kind="canary", challenger=draft_of(policy, served_alias()))
     admin_client.post(f"{page_of(experiment)}act/", {"move": "promote"})
     assert "Open its draft" in admin_client.get(page_of(experiment)).content.decode()

@@ -11,7 +11,7 @@ from analytics.selectors.experiments import CHALLENGER, CONTROL, arm_figures, ar
 from analytics.services.experiments import experiments_watch, guards_now, stage_due
 from routing.models import Experiment, PolicyDraft, RoutingPolicy
 from routing.services.experiments import experiment_advance, experiment_start, experiment_stop
-from tests.factories import ModelAliasFactory, RoutingPolicyFactory, UsageRecordFactory, VirtualKeyFactory
+from tests.factories import RoutingPolicyFactory, UsageRecordFactory, VirtualKeyFactory, served_alias
 from tests.routing.trials import draft_of
 
 pytestmark = pytest.mark.django_db
@@ -22,8 +22,8 @@ LATER = NOW + timedelta(minutes=20)
 
 def running(**options: Any) -> Experiment:
     """Started at NOW; guards look from 20 requests per arm."""
-    policy: RoutingPolicy = RoutingPolicyFactory.create(preferred=[ModelAliasFactory.create()])
-    challenger = draft_of(policy, ModelAliasFactory.create())
+    policy: RoutingPolicy = RoutingPolicyFactory.create(preferred=[served_alias()])
+    challenger = draft_of(policy, served_alias())
     options = {"name": "trial", "min_samples": 20, "policy": policy, "challenger": challenger} | options
     experiment: Experiment = Experiment.objects.create(**options)
     experiment_start(experiment=experiment, by=None, now=NOW)
@@ -225,7 +225,7 @@ def test_a_policy_that_was_changed_or_switched_off_ends_it() -> None:
 
 def test_a_rollout_of_the_same_policy_ends_it() -> None:
     experiment = running()
-    draft_of(experiment.policy, ModelAliasFactory.create(), state="rolling_out")
+    draft_of(experiment.policy, served_alias(), state="rolling_out")
     assert experiments_watch(now=LATER) == 1
     assert stop_reason().startswith("A change of the policy is being rolled out")
 

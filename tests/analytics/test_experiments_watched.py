@@ -12,9 +12,9 @@ from analytics.domain.experiments import Comparison, GuardState
 from analytics.models import Feedback
 from analytics.selectors.experiments import CHALLENGER, CONTROL, arm_figures, arm_results, guards_of
 from analytics.services.experiments import breached_in_words, experiment_watch, experiments_watch, guards_now, stage_due
-from routing.models import DraftCandidate, Experiment, RoutingPolicy
+from routing.models import DraftCandidate, Experiment, PolicyVersion, RoutingPolicy
 from routing.services.experiments import experiment_advance, experiment_promote, experiment_start
-from tests.factories import ModelAliasFactory, RoutingPolicyFactory, UsageRecordFactory, VirtualKeyFactory
+from tests.factories import RoutingPolicyFactory, UsageRecordFactory, VirtualKeyFactory, served_alias
 from tests.routing.trials import draft_of
 
 pytestmark = pytest.mark.django_db
@@ -25,8 +25,8 @@ LATER = NOW + timedelta(minutes=20)
 
 def running(name: str = "trial", **options: Any) -> Experiment:
     """Started at NOW; guards look from 20 requests per arm."""
-    policy: RoutingPolicy = RoutingPolicyFactory.create(preferred=[ModelAliasFactory.create()])
-    challenger = draft_of(policy, ModelAliasFactory.create())
+    policy: RoutingPolicy = RoutingPolicyFactory.create(preferred=[served_alias()])
+    challenger = draft_of(policy, served_alias())
     options = {"min_samples": 20} | options
     made: Experiment = Experiment.objects.create(name=name, policy=policy, challenger=challenger, **options)
     experiment_start(experiment=made, by=None, now=NOW)
@@ -255,6 +255,17 @@ def test_a_bad_stage_is_told_against_the_control_of_all_stages() -> None:
     assert experiments_watch(now=after) == 0  # fewer than the minimum in this stage, and few of all
     failed(CHALLENGER, 36, at=after)
     assert experiments_watch(now=after) == 1
+
+
+def test_a_canary_goes_on_while_its_own_draft_waits() -> None:
+    """To make the draft puts nothing into force: no version of the policy, whose number would end it."""
+    experiment = canary()
+    draft = experiment_promote(experiment=experiment, by=None, now=NOW)
+    assert draft.base_version == experiment.challenger.base_version
+    assert not PolicyVersion.objects.exists()
+    seen(CHALLENGER, 20)
+    assert experiments_watch(now=LATER) == 1
+    assert (stored().state, stored().percent) == ("running", 50)
 
 
 def test_a_canary_that_is_published_by_its_own_draft_ends_promoted() -> None:

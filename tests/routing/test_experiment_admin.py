@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from routing.models import Experiment, PolicyDraft, RoutingPolicy
-from tests.factories import ModelAliasFactory, RoutingPolicyFactory, VirtualKeyFactory
+from tests.factories import RoutingPolicyFactory, VirtualKeyFactory, served_alias
 from tests.routing.trials import draft_of, experiment_of, started
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,7 @@ ADD = f"{LIST}add/"
 
 @pytest.fixture
 def policy() -> RoutingPolicy:
-    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[ModelAliasFactory.create()])
+    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[served_alias()])
     return made
 
 
@@ -39,7 +39,7 @@ def complaints(client: Client, fields: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def test_one_that_is_set_up_leads_to_where_it_is_started(admin_client: Client, policy: RoutingPolicy) -> None:
-    draft = draft_of(policy, ModelAliasFactory.create())
+    draft = draft_of(policy, served_alias())
 
     answer = admin_client.post(ADD, entered(policy, draft))
 
@@ -49,14 +49,14 @@ def test_one_that_is_set_up_leads_to_where_it_is_started(admin_client: Client, p
 
 
 def test_a_draft_of_another_policy_is_refused(admin_client: Client, policy: RoutingPolicy) -> None:
-    other = draft_of(RoutingPolicyFactory.create(name="other"), ModelAliasFactory.create())
+    other = draft_of(RoutingPolicyFactory.create(name="other"), served_alias())
     assert complaints(admin_client, entered(policy, other)) == {
         "challenger": ["This is a draft of other. Choose one of house."]
     }
 
 
 def test_a_shadow_without_payer_and_budget_is_refused(admin_client: Client, policy: RoutingPolicy) -> None:
-    draft = draft_of(policy, ModelAliasFactory.create())
+    draft = draft_of(policy, served_alias())
     assert complaints(admin_client, entered(policy, draft, kind="shadow")) == {
         "payer": ["A shadow needs a key that pays for the second answers."],
         "max_cost": ["A shadow needs a budget of its own, above zero."],
@@ -68,14 +68,14 @@ def test_a_shadow_without_payer_and_budget_is_refused(admin_client: Client, poli
 
 @pytest.mark.parametrize("stages", ["5, 50", "50, 5, 100", "", "0, 100"])
 def test_a_canarys_stages_rise_to_everybody(admin_client: Client, policy: RoutingPolicy, stages: str) -> None:
-    draft = draft_of(policy, ModelAliasFactory.create())
+    draft = draft_of(policy, served_alias())
     assert complaints(admin_client, entered(policy, draft, kind="canary", stages=stages)) == {
         "stages": ["Name rising percentages that end with 100, for example 5, 25, 100."]
     }
 
 
 def test_a_canarys_stages_are_typed_with_commas(admin_client: Client, policy: RoutingPolicy) -> None:
-    draft = draft_of(policy, ModelAliasFactory.create())
+    draft = draft_of(policy, served_alias())
     admin_client.post(ADD, entered(policy, draft, kind="canary", stages="10 %, 50, 100"))
     experiment = Experiment.objects.get()
     assert experiment.stages == [10, 50, 100]
@@ -85,19 +85,19 @@ def test_a_canarys_stages_are_typed_with_commas(admin_client: Client, policy: Ro
 
 @pytest.mark.parametrize(("field", "value"), [("percent", 0), ("percent", 101), ("min_samples", 0), ("name", "A B")])
 def test_odd_values_are_refused(admin_client: Client, policy: RoutingPolicy, field: str, value: object) -> None:
-    draft = draft_of(policy, ModelAliasFactory.create())
+    draft = draft_of(policy, served_alias())
     assert set(complaints(admin_client, entered(policy, draft, **{field: value}))) == {field}
 
 
 def test_only_open_drafts_are_offered(admin_client: Client, policy: RoutingPolicy) -> None:
-    kept = draft_of(policy, ModelAliasFactory.create(), title="kept")
-    draft_of(policy, ModelAliasFactory.create(), title="gone", state="withdrawn")
+    kept = draft_of(policy, served_alias(), title="kept")
+    draft_of(policy, served_alias(), title="gone", state="withdrawn")
     form = admin_client.get(ADD).context["adminform"].form
     assert list(form.fields["challenger"].queryset) == [kept]
 
 
 def test_what_was_asked_stays_as_it_was_once_it_runs(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = started(policy, ModelAliasFactory.create(), percent=20)
+    experiment = started(policy, served_alias(), percent=20)
     page = f"{LIST}{experiment.pk}/change/"
 
     assert admin_client.get(page).status_code == 200
@@ -109,13 +109,13 @@ def test_what_was_asked_stays_as_it_was_once_it_runs(admin_client: Client, polic
 
 
 def test_one_that_never_ran_can_be_deleted(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = experiment_of(policy, ModelAliasFactory.create())
+    experiment = experiment_of(policy, served_alias())
     admin_client.post(f"{LIST}{experiment.pk}/delete/", {"post": "yes"})
     assert not Experiment.objects.exists()
 
 
 def test_the_list_shows_state_share_and_the_way_to_the_results(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = started(policy, ModelAliasFactory.create(), percent=20)
+    experiment = started(policy, served_alias(), percent=20)
     body = admin_client.get(LIST).content.decode()
     assert "Running" in body
     assert "20 %" in body
@@ -123,6 +123,6 @@ def test_the_list_shows_state_share_and_the_way_to_the_results(admin_client: Cli
 
 
 def test_its_page_has_a_button_to_the_results(admin_client: Client, policy: RoutingPolicy) -> None:
-    experiment = experiment_of(policy, ModelAliasFactory.create())
+    experiment = experiment_of(policy, served_alias())
     answer = admin_client.get(f"{LIST}{experiment.pk}/results/")
     assert answer.headers["location"] == f"/dashboards/experiments/{experiment.pk}/"

@@ -26,7 +26,7 @@ from routing.services.experiments import (
     experiment_stop,
     rules_have_changed,
 )
-from tests.factories import ModelAliasFactory, RoutingPolicyFactory, UserFactory, VirtualKeyFactory
+from tests.factories import RoutingPolicyFactory, UserFactory, VirtualKeyFactory, served_alias
 from tests.routing.trials import draft_of, experiment_of, started
 
 pytestmark = pytest.mark.django_db
@@ -36,14 +36,12 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 @pytest.fixture
 def swift() -> ModelAlias:
-    made: ModelAlias = ModelAliasFactory.create(name="swift")
-    return made
+    return served_alias(name="swift")
 
 
 @pytest.fixture
 def sage() -> ModelAlias:
-    made: ModelAlias = ModelAliasFactory.create(name="sage")
-    return made
+    return served_alias(name="sage")
 
 
 @pytest.fixture
@@ -151,10 +149,15 @@ def test_a_draft_that_says_the_same_is_refused(policy: RoutingPolicy, swift: Mod
     ]
 
 
-def test_a_draft_without_an_active_model_is_refused(policy: RoutingPolicy, sage: ModelAlias) -> None:
-    sage.is_active = False
-    sage.save()
-    assert refusal(experiment_of(policy, sage)) == ["The draft has no active model: it could serve nothing."]
+@pytest.mark.parametrize("is_off", ["alias", "deployment"])
+def test_a_draft_without_an_active_model_is_refused(policy: RoutingPolicy, sage: ModelAlias, is_off: str) -> None:
+    row = sage if is_off == "alias" else sage.targets.get().deployment
+    row.is_active = False
+    row.save()
+    assert refusal(experiment_of(policy, sage)) == [
+        "The draft “try another”: None of its models has an active deployment (sage). Add another model, or switch a "
+        "deployment on."
+    ]
 
 
 def test_a_draft_that_does_not_compile_is_refused(policy: RoutingPolicy, sage: ModelAlias) -> None:

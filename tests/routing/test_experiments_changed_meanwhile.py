@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import ProtectedError
 
+from providers.models import Deployment
 from routing.models import (
     DraftCandidate,
     Experiment,
@@ -32,7 +33,10 @@ from routing.services.experiments import (
     rules_have_changed,
     start_problems,
 )
-from tests.factories import ModelAliasFactory, RoutingPolicyFactory, UserFactory, VirtualKeyFactory
+from routing.services.lifecycle import draft_rebase, is_stale
+from routing.services.policy_rules import document_of, version_ensure
+from routing.services.rollouts import policy_edited
+from tests.factories import RoutingPolicyFactory, UserFactory, VirtualKeyFactory, served_alias
 from tests.routing.trials import draft_of, experiment_of, started
 
 pytestmark = pytest.mark.django_db
@@ -43,13 +47,12 @@ real_rows = pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has
 
 @pytest.fixture
 def sage() -> ModelAlias:
-    made: ModelAlias = ModelAliasFactory.create(name="sage")
-    return made
+    return served_alias(name="sage")
 
 
 @pytest.fixture
 def policy() -> RoutingPolicy:
-    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[ModelAliasFactory.create(name="swift")])
+    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[served_alias(name="swift")])
     return made
 
 
@@ -223,17 +226,35 @@ def test_the_person_who_set_it_up_may_go(policy: RoutingPolicy, sage: ModelAlias
 def test_a_draft_whose_models_are_all_taken_out_cannot_start(policy: RoutingPolicy, sage: ModelAlias) -> None:
     experiment = experiment_of(policy, sage)
     DraftCandidate.objects.all().delete()
-    assert problems_of(experiment) == ["The draft has no active model: it could serve nothing."]
+    assert problems_of(experiment) == ["The draft “try another”: It has no models, so it can serve nothing. Add one."]
 
 
 def test_a_model_that_is_switched_off_while_it_runs_changes_no_rules(policy: RoutingPolicy, sage: ModelAlias) -> None:
-    experiment = start(experiment_of(policy, sage, ModelAliasFactory.create(name="spare")))
+    experiment = start(experiment_of(policy, sage, served_alias(name="spare")))
     sage.is_active = False
     sage.save()
     assert not rules_have_changed(stored())
     [row] = [row for row in config_rows(now=NOW).policies if row.id == policy.pk]
     assert [variant.arm for variant in row.variants] == ["trial:challenger"]
     assert experiment.state == "running"
+
+
+@pytest.mark.parametrize("kind", ["ab", "canary"])
+def test_one_that_could_not_begin_any_more_is_still_stopped_and_promoted(
+    policy: RoutingPolicy, sage: ModelAlias, kind: str
+) -> None:
+    experiment = start(experiment_of(policy, sage, kind=kind))
+    Deployment.objects.update(is_active=False)
+    RoutingPolicyFactory.create(name="odd", required_capabilities=["telepathy"])
+    [problem] = problems_of(experiment_of(policy, challenger=experiment.challenger, name="again"))[1:]
+    assert "The configuration does not compile as it is" in problem
+
+    first = experiment_promote(experiment=experiment, by=None, now=NOW)
+    assert stored().state == ("running" if kind == "canary" else "promoted")
+    assert document_of(first) == document_of(experiment.challenger)
+
+    assert experiment_stop(experiment=experiment, reason="enough", by=None, now=NOW) is (kind == "canary")
+    assert not any(row.variants for row in config_rows(now=NOW).policies)
 
 
 def test_a_policy_that_is_switched_off_has_no_variants(policy: RoutingPolicy, sage: ModelAlias) -> None:
@@ -273,6 +294,20 @@ def test_everything_that_stands_in_the_way_is_said_at_once(policy: RoutingPolicy
     ]
 
 
+def test_what_is_wrong_with_its_rules_and_with_its_stages_is_said_once_each(
+    policy: RoutingPolicy, sage: ModelAlias
+) -> None:
+    challenger = draft_of(policy, sage, strategy="weighted", regions=["mars"])
+    DraftCandidate.objects.update(weight=0)
+    experiment = experiment_of(policy, challenger=challenger, kind="canary", stages=[50], max_cost=Decimal(0))
+    assert problems_of(experiment) == [
+        "The draft “try another”: Every preferred model has the weight 0, so none gets requests. Weight one of them.",
+        "The draft “try another”: No active provider is in the region “mars”. No provider has a region: set it there.",
+        "Its own budget is zero: it would end at once. Leave it empty for none.",
+        "Name rising percentages that end with 100, for example 5, 25, 100.",
+    ]
+
+
 @pytest.mark.parametrize("stages", [[5.5, 100], ["5", 100], {"5": 100}, None])
 def test_stages_of_another_shape_are_refused_in_words(policy: RoutingPolicy, sage: ModelAlias, stages: object) -> None:
     experiment = experiment_of(policy, sage, kind="canary")
@@ -307,14 +342,31 @@ def test_a_rejected_draft_can_be_followed_by_another(policy: RoutingPolicy, sage
 
 def test_a_promoted_draft_keeps_groups_weights_and_kinds_of_work(policy: RoutingPolicy, sage: ModelAlias) -> None:
     challenger = draft_of(policy, sage)
-    spare = ModelAliasFactory.create(name="spare")
+    spare = served_alias(name="spare")
     DraftCandidate.objects.create(
         draft=challenger, alias=spare, position=4, group="fallback", weight=7, task_type="CODING"
     )
     draft = experiment_promote(experiment=start(experiment_of(policy, challenger=challenger)), by=None, now=NOW)
-    rows = draft.candidates.order_by("position").values_list("alias__name", "group", "position", "weight", "task_type")
-    assert list(rows)[-1] == ("spare", "fallback", 4, 7, "CODING")
+    rows = draft.candidates.values_list("alias__name", "group", "position", "weight", "task_type")
+    assert list(rows) == [("sage", "preferred", 0, 1, "ANY"), ("spare", "fallback", 0, 7, "CODING")]
+    assert document_of(draft) == document_of(challenger)
     assert PolicyDraft.objects.get(pk=challenger.pk).state == "draft"
+
+
+def test_promoting_does_not_undo_what_was_published_since(policy: RoutingPolicy, sage: ModelAlias) -> None:
+    person = UserFactory.create()
+    version_ensure(policy=policy)
+    experiment = start(experiment_of(policy, sage))
+    experiment_stop(experiment=experiment, reason="enough", by=None, now=NOW)
+    policy.max_latency_ms = 900
+    policy.save()
+    policy_edited(policy=policy, by=person)
+
+    draft = experiment_promote(experiment=stored(), by=person, now=NOW)
+
+    assert (draft.base_version, policy.version, is_stale(draft)) == (1, 2, True)
+    merged = document_of(draft_rebase(draft=draft, by=person))
+    assert ([one.alias for one in merged.candidates], merged.max_latency_ms) == (["sage"], 900)
 
 
 def test_a_name_of_the_greatest_length_still_makes_a_draft(policy: RoutingPolicy, sage: ModelAlias) -> None:

@@ -14,7 +14,7 @@ from routing.admin.experiments import ExperimentAdmin
 from routing.models import Experiment, PolicyDraft, RoutingPolicy
 from routing.services.experiments import experiment_start
 from tests.admin_pages import queries_of
-from tests.factories import ModelAliasFactory, RoutingPolicyFactory, UserFactory, VirtualKeyFactory
+from tests.factories import RoutingPolicyFactory, UserFactory, VirtualKeyFactory, served_alias
 from tests.routing.trials import draft_of, experiment_of, started
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +25,7 @@ ADD = f"{LIST}add/"
 
 @pytest.fixture
 def policy() -> RoutingPolicy:
-    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[ModelAliasFactory.create()])
+    made: RoutingPolicy = RoutingPolicyFactory.create(name="house", preferred=[served_alias()])
     return made
 
 
@@ -66,7 +66,7 @@ def test_who_may_do_what(
     client: Client, policy: RoutingPolicy, permissions: tuple[str, ...], looks: int, adds: int, edits: int, deletes: int
 ) -> None:
     staff(client, *permissions)
-    experiment = experiment_of(policy, ModelAliasFactory.create(), name="trial")
+    experiment = experiment_of(policy, served_alias(), name="trial")
     assert client.get(LIST).status_code == looks
     assert client.get(page_of(experiment)).status_code == looks
     assert client.get(ADD).status_code == adds
@@ -77,13 +77,13 @@ def test_who_may_do_what(
 def test_people_without_staff_are_sent_to_sign_in(client: Client, policy: RoutingPolicy) -> None:
     client.force_login(UserFactory.create(is_staff=False))
     assert client.get(LIST).status_code == 302
-    assert client.post(ADD, entered(policy, draft_of(policy, ModelAliasFactory.create()))).status_code == 302
+    assert client.post(ADD, entered(policy, draft_of(policy, served_alias()))).status_code == 302
     assert not Experiment.objects.exists()
 
 
 def test_who_sets_one_up_and_who_edits_it_stand_in_its_history(client: Client, policy: RoutingPolicy) -> None:
     ada = staff(client, "view_experiment", "add_experiment", "change_experiment")
-    draft = draft_of(policy, ModelAliasFactory.create())
+    draft = draft_of(policy, served_alias())
     client.post(ADD, entered(policy, draft))
     experiment = Experiment.objects.get()
     bob = staff(client, "view_experiment", "change_experiment")
@@ -99,7 +99,7 @@ def test_who_sets_one_up_and_who_edits_it_stand_in_its_history(client: Client, p
 def test_one_that_has_begun_is_neither_edited_nor_deleted_by_anybody(
     admin_client: Client, policy: RoutingPolicy, state: str
 ) -> None:
-    experiment = experiment_of(policy, ModelAliasFactory.create(), percent=10)
+    experiment = experiment_of(policy, served_alias(), percent=10)
     Experiment.objects.update(state=state)
     assert admin_client.post(page_of(experiment), entered(policy, experiment.challenger)).status_code == 403
     assert admin_client.post(page_of(experiment, "delete"), {"post": "yes"}).status_code == 403
@@ -107,7 +107,7 @@ def test_one_that_has_begun_is_neither_edited_nor_deleted_by_anybody(
 
 
 def test_an_edit_that_was_begun_before_the_start_does_not_undo_it(admin_user: User, policy: RoutingPolicy) -> None:
-    experiment = experiment_of(policy, ModelAliasFactory.create())
+    experiment = experiment_of(policy, served_alias())
     in_the_form = Experiment.objects.get()
     in_the_form.percent = 90
     experiment_start(experiment=experiment, by=None, now=timezone.now())
@@ -145,7 +145,7 @@ def test_an_edit_that_was_begun_before_the_start_does_not_undo_it(admin_user: Us
 def test_what_makes_no_sense_is_refused_at_its_field(
     admin_client: Client, policy: RoutingPolicy, field: str, value: str, said: str
 ) -> None:
-    draft = draft_of(policy, ModelAliasFactory.create())
+    draft = draft_of(policy, served_alias())
     answer = admin_client.post(ADD, entered(policy, draft) | {field: value})
     assert answer.status_code == 200
     assert answer.context["adminform"].form.errors == {field: [said]}
@@ -154,13 +154,13 @@ def test_what_makes_no_sense_is_refused_at_its_field(
 
 def test_a_name_is_used_once(admin_client: Client, policy: RoutingPolicy) -> None:
     """Usage records name the arms by it."""
-    experiment = started(policy, ModelAliasFactory.create())
+    experiment = started(policy, served_alias())
     answer = admin_client.post(ADD, entered(policy, experiment.challenger))
     assert answer.context["adminform"].form.errors == {"name": ["Experiment with this Name already exists."]}
 
 
 def test_a_shadow_may_cost_something_and_may_not_be_free(admin_client: Client, policy: RoutingPolicy) -> None:
-    draft, payer = draft_of(policy, ModelAliasFactory.create()), VirtualKeyFactory.create()
+    draft, payer = draft_of(policy, served_alias()), VirtualKeyFactory.create()
     fields = entered(policy, draft, kind="shadow", payer=payer.pk, max_cost="0")
     answer = admin_client.post(ADD, fields)
     assert answer.context["adminform"].form.errors == {"max_cost": ["A shadow needs a budget of its own, above zero."]}
@@ -168,7 +168,7 @@ def test_a_shadow_may_cost_something_and_may_not_be_free(admin_client: Client, p
 
 
 def test_guards_may_be_left_empty_or_be_nothing(admin_client: Client, policy: RoutingPolicy) -> None:
-    draft = draft_of(policy, ModelAliasFactory.create())
+    draft = draft_of(policy, served_alias())
     fields = entered(policy, draft, guard_latency_percent="", guard_cost_percent="0", guard_error_points="0")
     assert admin_client.post(ADD, fields).status_code == 302
     made = Experiment.objects.get()
@@ -186,7 +186,7 @@ def test_an_address_that_leads_nowhere_leads_back_and_is_no_failure(admin_client
 
 def test_the_list_without_any_and_with_each_state_can_be_read(admin_client: Client, policy: RoutingPolicy) -> None:
     assert admin_client.get(LIST).status_code == 200
-    challenger = draft_of(policy, ModelAliasFactory.create())
+    challenger = draft_of(policy, served_alias())
     for state in ("draft", "running", "stopped", "promoted"):
         experiment_of(policy, challenger=challenger, name=f"one-{state}", state=state, stop_reason="because")
     body = admin_client.get(LIST).content.decode()
@@ -200,11 +200,11 @@ def test_the_list_without_any_and_with_each_state_can_be_read(admin_client: Clie
 def test_the_list_takes_no_query_per_row(
     admin_client: Client, policy: RoutingPolicy, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    experiment_of(policy, ModelAliasFactory.create(), name="first")
+    experiment_of(policy, served_alias(), name="first")
     few = queries_of(admin_client, LIST)
     for number in range(5):
-        other = RoutingPolicyFactory.create(preferred=[ModelAliasFactory.create()])
-        experiment_of(other, ModelAliasFactory.create(), name=f"other-{number}")
+        other = RoutingPolicyFactory.create(preferred=[served_alias()])
+        experiment_of(other, served_alias(), name=f"other-{number}")
     assert queries_of(admin_client, LIST) == few
 
 
@@ -216,7 +216,7 @@ def test_the_list_takes_no_query_per_row(
 def test_a_page_to_look_at_shows_what_its_kind_looks_at(
     admin_client: Client, policy: RoutingPolicy, kind: str, shown: set[str], hidden: set[str]
 ) -> None:
-    experiment = experiment_of(policy, ModelAliasFactory.create(), kind=kind)
+    experiment = experiment_of(policy, served_alias(), kind=kind)
     Experiment.objects.update(state="stopped")
     fieldsets = admin_client.get(page_of(experiment)).context["adminform"].fieldsets
     names = {name for _, options in fieldsets for row in options["fields"] for name in row}
