@@ -2,13 +2,14 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from providers.domain.types import Capability
+from providers.prices_source import Terms
 
 _FILE = Path(__file__).with_name("catalogue.toml")
 
@@ -42,10 +43,14 @@ class CatalogueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Entries by model name, and for each kind of provider the models to begin with: hard work first, quick second."""
+    """Entries by model name, and for each kind of provider the models to begin with: hard work first, quick second.
+
+    `prices` are those that an external registry names, by model; they go before the price list's.
+    """
 
     entries: Mapping[str, CatalogueEntry]
     start_with: Mapping[str, tuple[str, ...]]
+    prices: Mapping[str, Terms] = field(default_factory=dict)
 
 
 def read_catalogue(text: str | None = None) -> Catalogue:

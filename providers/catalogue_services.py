@@ -17,10 +17,11 @@ from providers.catalogue import Catalogue, CatalogueEntry, read_catalogue
 from providers.domain.pricing import TIER_RATES
 from providers.history import REASON_ATTRIBUTE
 from providers.models import CatalogueModel, ModelStatus, Price, PriceSource
-from providers.prices_source import DatedTerms, PriceList, Rates, Terms, listed_prices
+from providers.prices_source import EPOCH, DatedTerms, PriceList, Rates, Terms, listed_prices
 from providers.registry import PROVIDER_KINDS
 
 REASON = "catalogue_load"
+LISTED = (PriceSource.GENAI_PRICES, PriceSource.REGISTRY)
 T = TypeVar("T")
 Row = TypeVar("Row", CatalogueModel, Price)
 
@@ -50,10 +51,10 @@ def catalogue_load(
     *, now: datetime, catalogue: Catalogue | None = None, price_list: PriceList = listed_prices, dry_run: bool = False
 ) -> CatalogueReport:
     """Create what is missing, update what nobody edited, add prices that changed. Safe to run at every start."""
-    entries = (catalogue or read_catalogue()).entries
+    catalogue = catalogue or read_catalogue()
     report = CatalogueReport()
-    models = _load_models(entries.values(), now.date(), report)
-    _load_prices(entries, models, price_list, now, report)
+    models = _load_models(catalogue.entries.values(), now.date(), report)
+    _load_prices(catalogue, models, price_list, now, report)
     transaction.set_rollback(dry_run)
     return report
 
@@ -98,21 +99,21 @@ def _values(entry: CatalogueEntry, today: date, models: Mapping[str, CatalogueMo
 
 
 def _load_prices(
-    entries: Mapping[str, CatalogueEntry],
+    catalogue: Catalogue,
     models: Mapping[str, CatalogueModel],
     price_list: PriceList,
     now: datetime,
     report: CatalogueReport,
 ) -> None:
     held: dict[int, list[Price]] = defaultdict(list)
-    for row in Price.objects.filter(source=PriceSource.GENAI_PRICES, model__isnull=False).order_by("effective_from"):
+    for row in Price.objects.filter(source__in=LISTED, model__isnull=False).order_by("effective_from"):
         held[row.model_id or 0].append(row)
     touched = _prices_touched_by_people()
-    for entry in entries.values():
+    for entry in catalogue.entries.values():
         model = models.get(entry.name)
         if model is None:
             continue
-        dated = price_list(PROVIDER_KINDS[entry.kind].prices_id, entry.name)
+        source, dated = _listed(catalogue, entry, price_list)
         if model.pk in touched:
             report.prices_left_alone.append(entry.name)
         elif dated:
@@ -120,7 +121,7 @@ def _load_prices(
             for row in drop:
                 _delete(row)
             for price in add:
-                _save(_price_row(model, price))
+                _save(_price_row(model, price, source))
             report.prices_added += [f"{entry.name} from {price.effective_from:%Y-%m-%d}" for price in add]
             report.prices_dropped += [f"{entry.name} from {row.effective_from:%Y-%m-%d}" for row in drop]
         elif not held[model.pk]:
@@ -131,7 +132,7 @@ def _prices_touched_by_people() -> set[int]:
     """The models whose list prices somebody edited or deleted."""
     last = {
         price_id: (model_id, reason)
-        for price_id, model_id, reason in Price.history.filter(source=PriceSource.GENAI_PRICES)
+        for price_id, model_id, reason in Price.history.filter(source__in=LISTED)
         .order_by("history_id")
         .values_list("id", "model_id", "history_change_reason")
     }
@@ -163,10 +164,17 @@ def _usd(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
-def _price_row(model: CatalogueModel, price: DatedTerms) -> Price:
+def _listed(catalogue: Catalogue, entry: CatalogueEntry, price_list: PriceList) -> tuple[PriceSource, list[DatedTerms]]:
+    """What the model costs, and who says so: a registry's price has been so ever since, as far as anybody knows."""
+    if terms := catalogue.prices.get(entry.name):
+        return PriceSource.REGISTRY, [DatedTerms(EPOCH, terms)]
+    return PriceSource.GENAI_PRICES, price_list(PROVIDER_KINDS[entry.kind].prices_id, entry.name)
+
+
+def _price_row(model: CatalogueModel, price: DatedTerms, source: PriceSource) -> Price:
     return Price(
         model=model,
-        source=PriceSource.GENAI_PRICES,
+        source=source,
         effective_from=price.effective_from,
         **price_columns(price.terms),
     )

@@ -287,6 +287,7 @@ class Deployment(RateLimitFields):
 
 class PriceSource(models.TextChoices):
     GENAI_PRICES = "genai-prices", "Price list (genai-prices)"
+    REGISTRY = "registry", "Model registry"
     OVERRIDE = "override", "Own price"
     DEMO = "demo", "Invented for the demo"
 

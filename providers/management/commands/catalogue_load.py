@@ -4,10 +4,13 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
+from providers.catalogue import Catalogue, read_catalogue
 from providers.catalogue_services import CatalogueReport, catalogue_load
+from providers.model_registry import RegistryError, read_registry, with_registry
 
 
 class Command(BaseCommand):
@@ -21,11 +24,26 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        report = catalogue_load(now=timezone.now(), dry_run=options["dry_run"])
+        catalogue = self._catalogue(settings.AI_MODEL_SERVICE_ADDR)
+        report = catalogue_load(now=timezone.now(), catalogue=catalogue, dry_run=options["dry_run"])
         if options["json"]:
             self.stdout.write(json.dumps(report.as_dict(), indent=2))
         elif options["verbosity"] > 0:
             self._tell(report, dry_run=options["dry_run"])
+
+    def _catalogue(self, registry_address: str) -> Catalogue:
+        """What ships, joined by what the registry lists. One that does not answer keeps nobody from starting."""
+        catalogue = read_catalogue()
+        if not registry_address:
+            return catalogue
+        try:
+            registry = read_registry(registry_address)
+        except RegistryError as error:
+            self.stderr.write(f"The registry of AI_MODEL_SERVICE_ADDR is left out: {error}")
+            return catalogue
+        for line in registry.refused:
+            self.stderr.write(f"The registry’s model {line}")
+        return with_registry(catalogue, registry)
 
     def _tell(self, report: CatalogueReport, *, dry_run: bool) -> None:
         for title, names in report.as_dict().items():
