@@ -10,6 +10,7 @@ class AnalyticsConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("analytics.signals")  # connects itself; models exist only once the apps are ready
+        import_module("analytics.webhook_signals")
         schedule = import_module("analytics.schedule")
         post_migrate.connect(schedule.ensure_after_migrate, sender=self)
         alerts = import_module("analytics.services.alerts")

@@ -22,6 +22,7 @@ STEPS: Final = {
     "refuse": "a budget is nearly used up: nothing is served",
 }
 # The strategies whose score is no figure that stands in another column already, and what it is called there.
+SAID_BY: Final = {"rule": "says the operator’s rule", "caller": "says the caller"}
 SCORES: Final = {
     Strategy.WEIGHTED.value: "Weight",
     Strategy.LEAST_BUSY.value: "Under way",
@@ -131,6 +132,8 @@ def _facts(record: UsageRecord, decision: Mapping[str, Any]) -> Iterable[Fact]:
         yield task
     if rule := _text(decision.get("rule")) or record.rule:
         yield Fact("Operator’s rule", rule)
+    if template := _text(decision.get("template")):
+        yield Fact("Prompt template", template)
     if record.tag:
         yield Fact("Tag", record.tag)
     if arm := _text(decision.get("arm")) or record.arm:
@@ -149,8 +152,8 @@ def _task(record: UsageRecord, task: Mapping[str, Any]) -> Fact | None:
     if confidence is None:
         return Fact("Kind of work", _label(TASK_LABELS, label))
     source, known = _text(task.get("source")), _number(task.get("known"))
-    if source == "rule":
-        return Fact("Kind of work", _label(TASK_LABELS, label), "says the operator’s rule")
+    if source in SAID_BY:
+        return Fact("Kind of work", _label(TASK_LABELS, label), SAID_BY[source])
     about = [f"{presentation.percent(confidence)} sure", f"classifier “{source}”" if source else ""]
     if known is not None and known < 1:
         about.append(f"{presentation.percent(known)} of the words known")

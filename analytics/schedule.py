@@ -26,12 +26,18 @@ JOBS = (
     Job("Publish policy changes that are due", "routing.tasks.advance_policies", 10),
     Job("Watch experiments", "analytics.tasks.watch_experiments", 30),
     Job("Deliver alerts", "analytics.tasks.deliver_alerts", 15),
+    Job("Tell webhooks of failed requests", "analytics.tasks.tell_failures", 10),
+    Job("Tell webhooks of keys and circuit breakers", "analytics.tasks.tell_changes", 10),
+    Job("Deliver webhooks", "analytics.tasks.deliver_webhooks", 15),
+    Job("Delete webhook events that are over their time", "analytics.tasks.expire_webhook_events", DAY_S),
     Job("Verify the ledger", "analytics.tasks.verify_ledger", 3600),
     Job("Verify the whole ledger", "analytics.tasks.verify_whole_ledger", DAY_S),
     Job("Keep usage by the month", "analytics.tasks.keep_usage", DAY_S),
     Job("Delete answers kept for repetitions", "analytics.tasks.expire_answers", 3600),
     Job("Delete responses that are over their time", "analytics.tasks.expire_responses", 3600),
     Job("Delete decisions that are over their time", "analytics.tasks.expire_decisions", DAY_S),
+    Job("Carry on batches", "routerplatform.tasks.carry_on_batches", 10),
+    Job("Delete batches that are over their time", "routerplatform.tasks.expire_batches", 3600),
     Job("Thin out provider checks", "analytics.tasks.thin_checks", DAY_S),
 )
 

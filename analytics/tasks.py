@@ -23,6 +23,10 @@ from analytics.services.replays import dial_cancel, dial_run, replay_fail, repla
 from analytics.services.responses import stored_responses_expire
 from analytics.services.rollups import rollups_refresh
 from analytics.services.verification import LedgerReport, ledger_verify
+from analytics.services.webhook_delivery import webhooks_send
+from analytics.services.webhook_failures import failures_tell
+from analytics.services.webhooks import breakers_tell, events_expire, keys_expired_tell
+from providers.fleet.watch import breakers_seen
 from providers.health_checks import checks_thin
 
 VERIFIED_DAYS = timedelta(days=7)
@@ -59,6 +63,30 @@ def watch_experiments() -> int:
 @shared_task
 def deliver_alerts() -> int:
     return deliveries_send(now=timezone.now())
+
+
+@shared_task
+def deliver_webhooks() -> int:
+    return webhooks_send(now=timezone.now())
+
+
+@shared_task
+def tell_failures() -> int:
+    return failures_tell(now=timezone.now())
+
+
+@shared_task
+def tell_changes() -> int:
+    """What happens without anybody's doing: keys expire, circuit breakers open and close."""
+    now = timezone.now()
+    keys_expired_tell(now=now)
+    seen = breakers_seen(now=now)
+    return breakers_tell(is_open=seen.is_open, known=seen.known, at=now)
+
+
+@shared_task
+def expire_webhook_events() -> int:
+    return events_expire(now=timezone.now(), days=settings.WEBHOOK_EVENTS_KEPT_DAYS)
 
 
 def _announced(waiting: int) -> int:

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import Q
 
+from providers.announcements import provider_health_changed
 from providers.domain.health import HealthState, ProbeOutcome, judge_probe
 from providers.fields import unseal
 from providers.models import Provider, ProviderCheck, ProviderKey
@@ -56,7 +57,13 @@ def health_record(
         provider=provider, health=health, note=note, latency_ms=latency_ms, is_passive=is_passive, checked_at=now
     )
     is_latest = Q(checked_at=None) | Q(checked_at__lte=now)
-    Provider.objects.filter(is_latest, pk=provider.pk).update(health=health, health_note=note, checked_at=now)
+    shown = Provider.objects.select_for_update().filter(is_latest, pk=provider.pk).first()
+    if shown is not None:
+        Provider.objects.filter(pk=provider.pk).update(health=health, health_note=note, checked_at=now)
+        if shown.health != health:
+            provider_health_changed.send(
+                Provider, provider=shown, before=shown.health, health=str(health), note=note, at=now
+            )
     return check
 
 

@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
+from providers.addresses import address_complaints
 from providers.domain.pricing import complaint_about_tiers
 from providers.domain.types import Capability
 from providers.fields import SealedTextField
@@ -97,6 +98,12 @@ class Provider(models.Model):
 
     def __str__(self) -> str:
         return self.label
+
+    def clean(self) -> None:
+        self.allowed_networks = "\n".join(self.allowed_networks.split())
+        wrong = address_complaints(kind=self.kind, base_url=self.base_url, networks=self.allowed_networks)
+        if wrong:
+            raise ValidationError(wrong)
 
 
 class ProviderKey(models.Model):

@@ -18,6 +18,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from providers.admin.cells import Tone, active_label, code, label, moment, number
 from providers.admin.pages import PlatformAdmin, ReadOnlyAdmin, Rows
+from routerplatform.batches.admin import BatchJobAdmin as BatchJobAdmin
 from routing.models import Membership
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from routerplatform.doors.compatible import compatible_door
-from routerplatform.doors.exchange import CallerGone, CappedBody, Exchange, Lifetime, Message, Receive, Send
+from routerplatform.doors.exchange import BrokenOff, CallerGone, CappedBody, Exchange, Lifetime, Message, Receive, Send
 from routerplatform.doors.idempotency import once
 from routerplatform.doors.metrics_page import metrics_page
 from routerplatform.gateway.errors import GatewayError
@@ -18,7 +18,9 @@ from routerplatform.gateway.runtime import Runtime, Runtimes
 RUNTIME = "router.runtime"  # where Django views and consumers find the runtime of their loop, in the ASGI scope
 REQUEST_ID = "router.request_id"
 LIFETIME = "router.lifetime"
-ONCE = {("POST", "/api/v1/chat")}  # what Django answers and takes an Idempotency-Key for
+ASKING = ("/api/v1/chat", "/api/v1/route", "/api/v1/batch", "/chat/", "/chat", "/v1/complete")
+ONCE = {("POST", path) for path in ASKING}  # what Django answers and takes an Idempotency-Key for
+BELOW_V1 = {"/v1/complete"}  # of Django's all the same
 
 
 class Application:
@@ -29,15 +31,25 @@ class Application:
         self._pages = pages
         self._sockets = sockets
 
+    async def announce_stop(self) -> None:
+        """Not ready from now on; every answer that begins asks its caller to close the connection behind it."""
+        (await self._runtimes.current()).announce_stop()
+
+    async def retire_sockets(self) -> None:
+        """Ask sockets to leave: idle ones at once, the others when their chats are over."""
+        (await self._runtimes.current()).sockets.retire()
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
         runtime = await self._runtimes.current()
+        if runtime.is_stopping and scope["type"] == "http":
+            send = _saying_goodbye(send)
         path = scope.get("path", "")
         if scope["type"] == "websocket":
             await self._sockets({**scope, RUNTIME: runtime}, receive, send)
-        elif path.startswith("/v1/"):
+        elif path.startswith("/v1/") and path not in BELOW_V1:
             await compatible_door(runtime, scope, receive, send)
         elif path == "/metrics":
             await _metrics(runtime, scope, receive, send)
@@ -55,7 +67,7 @@ class Application:
             inner = {**scope, RUNTIME: runtime, REQUEST_ID: exchange.request_id, LIFETIME: lifetime}
             try:
                 await self._ask_django(runtime, replace(exchange, scope=inner, receive=lifetime.receive))
-            except CallerGone:
+            except (CallerGone, BrokenOff):
                 pass
             except GatewayError as error:
                 await exchange.reply_error(error)
@@ -90,6 +102,17 @@ class Application:
                 return
 
 
+def _saying_goodbye(send: Send) -> Send:
+    """A proxy that keeps connections open would otherwise send its next request down one that is about to end."""
+
+    async def last(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return last
+
+
 async def _metrics(runtime: Runtime, scope: Message, receive: Receive, send: Send) -> None:
     exchange = Exchange(scope, receive, send, new_request_id(), time.perf_counter())
     try:
@@ -103,8 +126,8 @@ async def _probe(runtime: Runtime, path: str, send: Send) -> None:
     if path == "/health/live":
         status, body = 200, {"status": "live"}
     elif path == "/health/ready":
-        problem = runtime.problem()
-        status, body = (503, {"status": "starting"}) if problem else (200, {"status": "ready"})
+        problem = "stopping" if runtime.is_stopping else runtime.problem() and "starting"
+        status, body = (503, {"status": problem}) if problem else (200, {"status": "ready"})
     else:
         status, body = 404, {"status": "unknown probe"}
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]

@@ -219,6 +219,13 @@ def _demo_teams() -> QuerySet[Team]:
     return Team.objects.filter(pk__in=list(made.values_list("id", flat=True)))
 
 
+def demo_key() -> str | None:
+    """The demo's virtual key where there is one that is in force; reads only."""
+    text = _demo_key_text()
+    digest = key_digest(settings.KEY_PEPPER.encode(), text)
+    return text if VirtualKey.objects.filter(digest=digest, revoked_at=None).exists() else None
+
+
 def _demo_key(*, may_issue: bool) -> str | None:
     """The key to try the platform with: derived, so that each start can print it and no one has to store it."""
     text = _demo_key_text()

@@ -88,6 +88,8 @@ def facts(told: Explained) -> Iterator[tuple[str, str]]:
         yield "Operator’s rule", situation.rule.name
     if task := _task(told):
         yield "Kind of work", task
+    if plan is not None and plan.template:
+        yield "Prompt template", plan.template
     if plan is not None and plan.arm:
         yield "Side of an experiment", plan.arm
     if told.step_in_words:

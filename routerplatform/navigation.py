@@ -58,6 +58,7 @@ OPERATE = [
     {"title": "Spend", "icon": "bar_chart", "link": "/dashboards/"},
     {"title": "Requests", "icon": "receipt_long", "link": "/dashboards/requests/"},
     {"title": "Playground", "icon": "forum", "link": "/playground/"},
+    rows("Batches", "stacks", "routerplatform.batchjob"),
     rows("Usage records", "database", "analytics.usagerecord"),
     rows("Corrections", "price_change", "analytics.usageadjustment"),
     rows("Budgets", "savings", "analytics.budget"),
@@ -66,6 +67,8 @@ OPERATE = [
     rows("Alert rules", "rule_settings", "analytics.alertrule"),
     rows("Alert channels", "campaign", "analytics.alertchannel"),
     rows("Alert messages", "outbox", "analytics.alertdelivery"),
+    rows("Webhooks", "webhook", "analytics.webhookendpoint"),
+    rows("Webhook messages", "outbound", "analytics.webhookdelivery"),
     rows("Ledger checks", "fact_check", "analytics.ledgercheck"),
     rows("Scheduled jobs", "schedule", "django_celery_beat.periodictask"),
 ]
@@ -79,6 +82,7 @@ ROUTING = [
     rows("Classifiers", "category", "routing.classifierplugin"),
     rows("Trained artefacts", "model_training", "routing.routerartefact"),
     rows("Personas", "theater_comedy", "routing.persona"),
+    rows("Prompt templates", "description", "routing.prompttemplate"),
     rows("Model aliases", "sell", "routing.modelalias"),
 ]
 PROVIDERS = [
@@ -98,6 +102,7 @@ PROVIDERS = [
 ACCESS = [
     rows("Teams", "groups", "routing.team"),
     rows("Virtual keys", "vpn_key", "routing.virtualkey"),
+    rows("Access tokens", "badge", "routing.accesstoken"),
     rows("People", "person", "auth.user"),
     rows("Roles", "admin_panel_settings", "auth.group"),
     rows("Sign-in attempts", "login", "axes.accessattempt"),

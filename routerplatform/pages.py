@@ -17,6 +17,7 @@ from django.views.generic import RedirectView
 from routerplatform.gateway.page_tokens import LIFETIME_S, PageTokens
 from routing.access import access_team, teams_of
 from routing.models import Persona
+from routing.selectors import persona_variables
 from routing.services import playground_key_for
 
 
@@ -27,10 +28,14 @@ def playground(request: HttpRequest) -> HttpResponse:
     """The chat page; all else happens over the WebSocket."""
     personas = list(Persona.objects.filter(is_active=True).order_by("name"))
     shown = ("slug", "name", "description", "system_prompt", "temperature", "max_tokens")
+    variables = persona_variables()
     context: dict[str, Any] = {
         "teams": teams_of(request.user).filter(is_active=True).order_by("name"),
         "personas": personas,
-        "personas_data": [{name: getattr(persona, name) for name in shown} for persona in personas],
+        "personas_data": [
+            {name: getattr(persona, name) for name in shown} | {"variables": variables.get(persona.slug, [])}
+            for persona in personas
+        ],
     }
     return render(request, "playground/playground.html", context)
 

@@ -57,6 +57,7 @@ NEEDS: Final = [
     ("schema", "JSON of a schema"),
     ("image", "An image"),
 ]
+AN_OBJECT: Final = 'Write a JSON object, like {"name": "Ada"}.'
 _FORMATS: Final = {"json": {"type": "json_object"}, "schema": {"type": "json_schema", "json_schema": {"schema": {}}}}
 _PICTURE: Final = {"type": "image_url", "image_url": {"url": "https://example.com/picture.png"}}
 _TOOL: Final = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
@@ -73,6 +74,14 @@ class PromptForm(forms.Form):
         error_messages={"required": "Write what somebody might ask."},
     )
     persona = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+    variables = forms.JSONField(
+        required=False,
+        label="Variables",
+        widget=UnfoldAdminTextareaWidget(
+            attrs={"rows": 1, "placeholder": '{"name": "Ada"}, for a persona’s template', "spellcheck": "false"}
+        ),
+        error_messages={"invalid": AN_OBJECT},
+    )
     key = forms.CharField(
         required=False,
         max_length=40,
@@ -92,6 +101,12 @@ class PromptForm(forms.Form):
         active = Persona.objects.filter(is_active=True).order_by("slug").values_list("slug", flat=True)
         self.fields["persona"].choices = [("", "none"), *((slug, slug) for slug in active)]  # type: ignore[attr-defined]
 
+    def clean_variables(self) -> dict[str, Any] | None:
+        given: Any = self.cleaned_data["variables"]
+        if given is not None and not isinstance(given, dict):
+            raise forms.ValidationError(AN_OBJECT)
+        return given
+
     def keys_offered(self) -> QuerySet[VirtualKey]:
         """Some of the keys that can be named; any other one can be typed."""
         return VirtualKey.objects.filter(revoked_at=None).select_related("team").order_by("team", "name")[:KEYS_OFFERED]
@@ -106,6 +121,7 @@ class PromptForm(forms.Form):
             else [{"role": "user", "content": text}],
             "persona": wanted["persona"],
         }
+        body |= {"variables": wanted["variables"]} if wanted["variables"] is not None else {}
         body |= {"max_tokens": wanted["max_tokens"]} if wanted["max_tokens"] else {}
         body |= {"tools": [_TOOL]} if "tools" in needs else {}
         body |= {"stream": True} if "stream" in needs else {}
@@ -129,7 +145,7 @@ Rules = Callable[[ConfigSnapshot], list[Tried]]
 
 
 @never_cache
-@sensitive_post_parameters("test-prompt")
+@sensitive_post_parameters("test-prompt", "test-variables")
 @permission_required("routing.view_routingpolicy", raise_exception=True)
 def try_policy(request: HttpRequest, number: int) -> HttpResponse:
     """A policy as it is in force."""
@@ -142,7 +158,7 @@ def try_policy(request: HttpRequest, number: int) -> HttpResponse:
 
 
 @never_cache
-@sensitive_post_parameters("test-prompt")
+@sensitive_post_parameters("test-prompt", "test-variables")
 @permission_required(["routing.view_routingpolicy", "routing.view_policydraft"], raise_exception=True)
 def try_draft(request: HttpRequest, number: int) -> HttpResponse:
     """A draft beside what is in force; without its own rollout, or it might stand beside itself."""

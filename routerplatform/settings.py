@@ -7,13 +7,15 @@ import django_stubs_ext
 import environ
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 
-from routerplatform.environment import read_choice, read_secrets
+from providers.registry import PROVIDER_KINDS
+from routerplatform.configuration.server_file import read_server_ports
+from routerplatform.environment import open_environment, read_addresses, read_choice, read_port, read_secrets
 from routerplatform.navigation import UNFOLD as UNFOLD
 
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = open_environment()
 if env.bool("READ_DOTENV", default=True):
     environ.Env.read_env(BASE_DIR / ".env")
 
@@ -22,7 +24,8 @@ DEBUG: bool = env.bool("DEBUG", default=False)
 ENVIRONMENT: str = env.str("ENVIRONMENT", default="Demo data")
 LOG_LEVEL: str = env.str("LOG_LEVEL", default=env.str("AI_ROUTER_LOG_LEVEL", default="INFO")).upper()
 LOG_REQUESTS: bool = env.bool("LOG_REQUESTS", default=False)
-PORT: int = env.int("PORT", default=8000)
+SERVER_PORTS = read_server_ports(env.str("AI_ROUTER_CONFIG", default=""))
+PORT: int = read_port(env, "PORT", SERVER_PORTS.get("http_port", 8000))
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
 
 # --- secrets: no default outside DEBUG; a missing or unusable one stops the start with the command that fixes it
@@ -32,6 +35,8 @@ SECRET_KEY, KEY_PEPPER, FIELD_KEYS = read_secrets(env)
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 BEHIND_TLS: bool = env.bool("BEHIND_TLS", default=False)
+TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=["127.0.0.1"])
+ROUTER_KEY: str = env.str("ROUTER_KEY", default="")
 PUBLIC_URL: str = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 ROOT_URLCONF = "routerplatform.urls"
 ASGI_APPLICATION = "routerplatform.asgi.application"
@@ -194,7 +199,9 @@ if EMAIL_URL:
 
 # --- the request path --------------------------------------------------------------------------------------------
 MAX_BODY_BYTES: int = env.int("MAX_BODY_BYTES", default=20 * 1024 * 1024)
-REQUEST_TIMEOUT_S: float = env.float("REQUEST_TIMEOUT_S", default=600.0)
+REQUEST_TIMEOUT_S: float = env.float("REQUEST_TIMEOUT_S", default=env.float("AI_ROUTER_TIMEOUT", default=600.0))
+STOP_ANNOUNCE_S: float = max(0.0, env.float("STOP_ANNOUNCE_S", default=5.0))
+STOP_DRAIN_S: float = max(0.0, env.float("STOP_DRAIN_S", default=REQUEST_TIMEOUT_S))
 CACHE_TTL: int = env.int("CACHE_TTL", default=3600)
 STREAM_KEEP_ALIVE_S: float = env.float("STREAM_KEEP_ALIVE_S", default=15.0)
 MAX_ATTEMPTS: int = env.int("MAX_ATTEMPTS", default=1 + env.int("AI_ROUTER_MAX_RETRIES", default=3))
@@ -221,9 +228,22 @@ USAGE_RETENTION_MONTHS: int = max(0, env.int("USAGE_RETENTION_MONTHS", default=0
 RESPONSES_KEPT_DAYS: int = max(0, env.int("RESPONSES_KEPT_DAYS", default=30))
 DECISIONS_KEPT_DAYS: int = max(0, env.int("DECISIONS_KEPT_DAYS", default=30))
 PROMPTS_KEPT_DAYS: int = max(0, env.int("PROMPTS_KEPT_DAYS", default=30))
+WEBHOOK_EVENTS_KEPT_DAYS: int = max(0, env.int("WEBHOOK_EVENTS_KEPT_DAYS", default=30))
+BATCH_INLINE_MAX: int = max(1, env.int("BATCH_INLINE_MAX", default=50))
+BATCH_MAX_ITEMS: int = max(1, env.int("BATCH_MAX_ITEMS", default=10_000))
+BATCH_MAX_PARALLEL: int = max(1, env.int("BATCH_MAX_PARALLEL", default=32))
+BATCH_KEPT_DAYS: int = max(1, env.int("BATCH_KEPT_DAYS", default=7))
 WEBSOCKET_ALLOWED_ORIGINS: list[str] = env.list("WEBSOCKET_ALLOWED_ORIGINS", default=[])
 WEBSOCKET_MAX_SOCKETS: int = env.int("WEBSOCKET_MAX_SOCKETS", default=1000)
 WEBSOCKET_MAX_SOCKETS_PER_KEY: int = env.int("WEBSOCKET_MAX_SOCKETS_PER_KEY", default=100)
+
+# --- gRPC: a process of its own, `manage.py rungrpc` -------------------------------------------------------------
+GRPC_HOST: str = env.str("GRPC_HOST", default="127.0.0.1")
+GRPC_PORT: int = read_port(env, "GRPC_PORT", SERVER_PORTS.get("grpc_port", 50051))
+GRPC_TLS_CERT: str = env.str("GRPC_TLS_CERT", default="")
+GRPC_TLS_KEY: str = env.str("GRPC_TLS_KEY", default="")
+GRPC_PLAINTEXT: bool = env.bool("GRPC_PLAINTEXT", default=False)
+GRPC_REFLECTION: bool = env.bool("GRPC_REFLECTION", default=False)
 
 # --- the demo, and the vendors whose keys are in the environment ------------------------------------------------
 DEMO_PROVIDER_PORT: int = env.int("DEMO_PROVIDER_PORT", default=8901)
@@ -246,6 +266,8 @@ VENDOR_KEYS: dict[str, str] = {
     )
 }
 
+VENDOR_BASE_URLS: dict[str, str] = read_addresses(env, "AI_ROUTER_BASE_URLS", PROVIDER_KINDS)
+
 # --- API, language, files ----------------------------------------------------------------------------------------
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -259,6 +281,22 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "APPEND_COMPONENTS": {"securitySchemes": {"virtualKey": {"type": "http", "scheme": "bearer"}}},
     "SECURITY": [{"virtualKey": []}],
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "ListEnum": ["list"],
+        "LivenessEnum": ["ok", "unavailable"],
+        "CapabilityEnum": "routerplatform.api.management.serializers.CAPABILITIES",
+        "BreakerStateEnum": ["closed", "open", "half_open"],
+        "BreakerOverrideEnum": "providers.models.BreakerOverride",
+        "KeyStateEnum": "routing.models.KeyState",
+        "DraftStateEnum": "routing.models.DraftState",
+        "RaiseStateEnum": "analytics.models.RaiseState",
+        "ReplayStateEnum": "analytics.models.ReplayState",
+        "UsageStateEnum": "analytics.models.UsageState",
+        "TeamRoleEnum": "routing.models.TeamRole",
+        "ModelStatusEnum": "providers.models.ModelStatus",
+        "HealthEnum": "providers.models.Health",
+    },
+    "PREPROCESSING_HOOKS": ["routerplatform.api.documented.with_described"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
@@ -285,5 +323,6 @@ LOGGING: dict[str, Any] = {
         "daphne": {"level": "WARNING"},
         "apprise": {"level": "CRITICAL"},  # it quotes tokens; why a message was not sent stands with the message
         "urllib3": {"level": "WARNING"},  # so does the client under it
+        "uvicorn": {"level": "WARNING"},
     },
 }

@@ -8,12 +8,16 @@ is kept in step with the environment; a variable that is gone changes nothing.
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from ipaddress import ip_network
+from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from providers.catalogue import Catalogue, read_catalogue
+from providers.domain.egress import address_allowed
 from providers.fields import unseal
 from providers.models import CatalogueModel, Deployment, Provider, ProviderKey
 from providers.registry import PROVIDER_KINDS
@@ -26,6 +30,8 @@ from routing.services.rollouts import policy_edited
 logger = logging.getLogger(__name__)
 
 LABEL = "from environment"
+LOOPBACK = "127.0.0.0/8\n::1/128"
+NO_URLS: Mapping[str, str] = MappingProxyType({})
 QUICK, HARD = "fast", "smart"  # the demo's aliases that real models join
 
 Placed = TypeVar("Placed", AliasTarget, PolicyCandidate)
@@ -33,12 +39,17 @@ Placed = TypeVar("Placed", AliasTarget, PolicyCandidate)
 
 @transaction.atomic
 def vendor_providers_ensure(
-    *, vendor_keys: Mapping[str, str], now: datetime, catalogue: Catalogue | None = None
+    *,
+    vendor_keys: Mapping[str, str],
+    now: datetime,
+    catalogue: Catalogue | None = None,
+    base_urls: Mapping[str, str] = NO_URLS,
 ) -> list[str]:
     """Make the vendors of `vendor_keys` (provider kind -> secret, empty for none) callable; the names that are new.
 
     Needs the catalogue's rows (`catalogue_load`). Safe to run at every start. A key that cannot be used is logged, not
-    raised, and not shown.
+    raised, and not shown. `base_urls` (provider kind -> URL) names vendors that are called at another address than
+    their own; a private one is opened for that vendor alone.
     """
     starter_ensure()
     catalogue = catalogue or read_catalogue()
@@ -47,7 +58,9 @@ def vendor_providers_ensure(
         provider, created = Provider.objects.get_or_create(
             name=kind, defaults={"kind": kind, "label": PROVIDER_KINDS[kind].label}
         )
-        if not _is_the_vendor(provider):
+        if url := base_urls.get(kind, ""):
+            _move(provider, url)
+        elif not _is_the_vendor(provider):
             logger.warning("provider %s has another address than the vendor: its key is not taken over", kind)
             continue
         _ensure_key(provider, secret)
@@ -70,6 +83,27 @@ def _is_the_vendor(provider: Provider) -> bool:
     """A vendor's key must not be sent to whatever else somebody has called by its name."""
     own = PROVIDER_KINDS[provider.name].base_url
     return provider.kind == provider.name and provider.base_url.rstrip("/") in {"", own}
+
+
+def _move(provider: Provider, base_url: str) -> None:
+    """Whoever chooses the environment has the key anyway, so he may choose where it is sent."""
+    wanted = {"base_url": base_url, "allowed_networks": own_network(base_url)}
+    changed = [name for name, value in wanted.items() if getattr(provider, name) != value]
+    for name in changed:
+        setattr(provider, name, wanted[name])
+    if changed:
+        provider.save(update_fields=changed)
+
+
+def own_network(base_url: str) -> str:
+    """What has to be opened so that this address can be called: nothing for a public one, or for a name."""
+    host = urlsplit(base_url).hostname or ""
+    if host == "localhost":
+        return LOOPBACK
+    try:
+        return "" if address_allowed(host, ()) else str(ip_network(host))
+    except ValueError:  # a name
+        return ""
 
 
 def _ensure_key(provider: Provider, secret: str) -> None:

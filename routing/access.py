@@ -1,11 +1,15 @@
 """Who may see which team, and who may issue its keys. Every page and API that shows a team's data asks here."""
 
+from datetime import datetime
+
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.validators import slug_re
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404
 
-from routing.models import Team, TeamRole, VirtualKey
+from routing.domain.keys import key_digest
+from routing.models import AccessToken, Team, TeamRole, VirtualKey
 
 SEES_EVERYTHING = "analytics.view_usagerecord"
 
@@ -61,3 +65,11 @@ def teams_with_keys_by(user: User | AnonymousUser) -> QuerySet[Team]:
 def can_issue_keys(user: User | AnonymousUser, team: Team) -> bool:
     """Whether `user` may issue and revoke keys of `team`."""
     return teams_with_keys_by(user).filter(pk=team.pk).exists()
+
+
+def token_in_force(text: str, *, now: datetime) -> AccessToken | None:
+    """The access token that `text` is, its person loaded; None of one that is unknown, revoked, expired, or of somebody
+    who is not active any more."""
+    tokens = AccessToken.objects.select_related("user").filter(Q(expires_at=None) | Q(expires_at__gt=now))
+    digest = key_digest(settings.KEY_PEPPER.encode(), text)
+    return tokens.filter(digest=digest, revoked_at=None, user__is_active=True).first()

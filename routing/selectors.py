@@ -4,14 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from providers.domain.types import PromptDefaults, RateLimit
 from providers.selectors import active_deployments, rate_limit_of
-from routing.domain.compile import AliasRow, ConfigRows, PersonaRow, PolicyRow, VariantRow
+from routing.domain.compile import AliasRow, ConfigRows, PersonaRow, PolicyRow, TemplateRow, VariantRow
 from routing.domain.config import (
     CacheMode,
     Caller,
@@ -25,6 +26,7 @@ from routing.domain.config import (
 )
 from routing.domain.documents import CandidateDocument, LadderDocument, PolicyDocument
 from routing.domain.rules import RuleRow
+from routing.domain.templates import KEPT_VERSIONS, StoredVersion
 from routing.models import (
     AliasTarget,
     CandidateGroup,
@@ -38,6 +40,8 @@ from routing.models import (
     Persona,
     PolicyDraft,
     PolicyRules,
+    PromptTemplate,
+    PromptTemplateVersion,
     RouterArtefact,
     RoutingPolicy,
     RoutingRule,
@@ -68,6 +72,7 @@ def config_rows(*, now: datetime, with_callers: bool = True) -> ConfigRows:
         rules=rule_rows(),
         artefact=_artefact(),
         classifier=_classifier(),
+        templates=_templates(),
     )
 
 
@@ -226,9 +231,52 @@ def _personas() -> list[PersonaRow]:
             policy_id=persona.policy_id,
             defaults=PromptDefaults(persona.system_prompt, persona.temperature, persona.max_tokens),
             required=persona.required_capabilities,
+            template=_template_of(persona),
         )
-        for persona in Persona.objects.filter(is_active=True)
+        for persona in Persona.objects.filter(is_active=True).select_related("template")
     ]
+
+
+def _template_of(persona: Persona) -> str:
+    """As a caller would name it."""
+    if persona.template is None:
+        return ""
+    return persona.template.name + (f"@{persona.template_version}" if persona.template_version is not None else "")
+
+
+def _templates() -> list[TemplateRow]:
+    """With the newest `KEPT_VERSIONS` of each, the one in force, and those that personas keep to."""
+    versions: dict[int, dict[int, StoredVersion]] = defaultdict(dict)
+    newest = PromptTemplateVersion.objects.filter(template=OuterRef("template")).order_by("-number").values("number")
+    kept_to = Persona.objects.filter(template=OuterRef("template"), template_version=OuterRef("number"))
+    rows = (
+        PromptTemplateVersion.objects.filter(template__is_active=True)
+        .alias(newest=Subquery(newest[:1]))
+        .filter(
+            Q(number__gt=F("newest") - KEPT_VERSIONS) | Q(number=F("template__version")) | Exists(kept_to),
+        )
+        .order_by("template", "number")
+    )
+    columns = rows.values_list("template_id", "number", "system", "messages", "variables")
+    for template_id, number, system, messages, variables in columns:
+        versions[template_id][number] = (system, messages, variables)
+    return [
+        TemplateRow(one.name, one.description, one.version, versions[one.pk])
+        for one in PromptTemplate.objects.filter(is_active=True)
+    ]
+
+
+def persona_variables() -> dict[str, list[dict[str, Any]]]:
+    """What callers fill in of the active personas' templates, as `VariableDocument`s by the persona's slug."""
+    told = Persona.objects.filter(is_active=True, template__is_active=True).annotate(
+        declared=Subquery(
+            PromptTemplateVersion.objects.filter(
+                template=OuterRef("template"),
+                number=Coalesce(OuterRef("template_version"), OuterRef("template__version")),
+            ).values("variables")[:1]
+        )
+    )
+    return {slug: declared or [] for slug, declared in told.values_list("slug", "declared")}
 
 
 def _callers() -> list[tuple[str, Caller]]:

@@ -16,6 +16,7 @@ from routing.models import (
     Persona,
     PolicyCandidate,
     PolicyDraft,
+    PromptTemplate,
     RouterArtefact,
     RoutingPolicy,
     RoutingRule,
@@ -41,6 +42,7 @@ COMPILED: tuple[type[Model], ...] = (
     RoutingRule,
     RouterArtefact,
     ClassifierPlugIn,
+    PromptTemplate,
     Persona,
     VirtualKey,
 )

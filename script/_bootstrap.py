@@ -50,11 +50,17 @@ def fresh_secrets() -> dict[str, str]:
     }
 
 
+def fresh_passwords() -> dict[str, str]:
+    """New ones for the servers of docker-compose.yml: they become part of a URL."""
+    return {name: secrets.token_hex(24) for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD")}
+
+
 def write_dotenv() -> None:
     """Give .env (readable by its owner only) the secrets that it does not have yet; existing lines are kept."""
+    wanted = {**fresh_secrets(), **fresh_passwords()}
     lines = DOTENV.read_text().splitlines() if DOTENV.exists() else ["# Written by script/setup. See .env.example."]
     have = {name for name, _, value in (line.partition("=") for line in lines) if value.strip()}
-    missing = {name: value for name, value in fresh_secrets().items() if name not in have and not os.environ.get(name)}
+    missing = {name: value for name, value in wanted.items() if name not in have and not os.environ.get(name)}
     if not missing:
         return
     kept = [line for line in lines if line.partition("=")[0] not in missing]

@@ -1,5 +1,6 @@
 """For every list of the admin: how to make a row of it, with what usually hangs on one."""
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,17 @@ from django.db.models import Model
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from analytics.models import AlertDelivery, AlertEvent, BudgetRaise, DecisionRecord, Replay
+from analytics.domain.webhooks import EventKind
+from analytics.models import AlertDelivery, AlertEvent, BudgetRaise, DecisionRecord, Replay, WebhookEndpoint
+from analytics.services.webhook_endpoints import endpoint_save
+from analytics.services.webhooks import event_record
+from providers.fields import seal
+from routerplatform.models import BatchJob
 from routing.models import ClassifierPlugIn, RouterArtefact, RoutingRule
 from routing.services.lifecycle import draft_create
+from routing.services.tokens import token_issue
 from tests import factories as make
+from tests.routing.prompts import says, template
 from tests.routing.trials import experiment_of
 
 
@@ -66,6 +74,14 @@ def raise_asked_for(number: int) -> None:
     BudgetRaise.objects.create(budget=make.BudgetFactory(), amount_from=100, amount_to=200, author=make.UserFactory())
 
 
+def batch(number: int) -> None:
+    key = make.VirtualKeyFactory()
+    BatchJob.objects.create(
+        id=uuid.uuid4(), team=key.team, key=key, shared=seal("{}"), max_parallel=8, total=10, ok=number, failed=1,
+        state="running", started_at=timezone.now(), deadline_at=timezone.now(),
+    )  # fmt: skip
+
+
 def rule(number: int) -> None:
     """One that sends what it fits to a model."""
     alias = make.ModelAliasFactory()
@@ -79,6 +95,14 @@ def alert_that_was_told() -> None:
     AlertDelivery.objects.create(event=event, channel=make.AlertChannelFactory())
 
 
+def event_that_was_told(number: int) -> None:
+    """An event that an endpoint of a team was told of."""
+    team = make.TeamFactory()
+    row = WebhookEndpoint(name=f"endpoint {number}", events=["key.revoked"], team=team)
+    endpoint_save(endpoint=row, address="https://hooks.example.com/in")
+    event_record(kind=EventKind.KEY_REVOKED, data={"object": "key"}, at=timezone.now(), team_id=team.pk)
+
+
 ROWS: dict[str, Callable[[int], Any]] = {
     "providers.provider": lambda n: make.ProviderKeyFactory(),
     "providers.providerkey": lambda n: make.ProviderKeyFactory(),
@@ -89,6 +113,9 @@ ROWS: dict[str, Callable[[int], Any]] = {
     "routing.modelalias": model_in_use,
     "routing.routingpolicy": model_in_use,
     "routing.persona": model_in_use,
+    "routing.prompttemplate": lambda n: make.PersonaFactory(
+        template=template(f"template-{n}", says("Be kind.")), is_active=False
+    ),
     "routing.policydraft": policy_change,
     "routing.experiment": lambda n: experiment_of(
         make.RoutingPolicyFactory(), make.ModelAliasFactory(), name=f"trial-{n}", payer=make.VirtualKeyFactory()
@@ -102,6 +129,7 @@ ROWS: dict[str, Callable[[int], Any]] = {
     ),
     "routing.team": lambda n: make.MembershipFactory(team=make.VirtualKeyFactory().team),
     "routing.virtualkey": lambda n: make.VirtualKeyFactory(created_by=make.UserFactory()),
+    "routing.accesstoken": lambda n: token_issue(user=make.UserFactory(), name=f"token {n}"),
     "analytics.usagerecord": lambda n: make.UsageRecordFactory(),
     "analytics.decisionrecord": decision,
     "analytics.replay": replay,
@@ -113,6 +141,9 @@ ROWS: dict[str, Callable[[int], Any]] = {
     "analytics.alertrule": lambda n: make.AlertFactory(),
     "analytics.alertchannel": lambda n: make.AlertChannelFactory(),
     "analytics.alertdelivery": lambda n: alert_that_was_told(),
+    "analytics.webhookendpoint": event_that_was_told,
+    "analytics.webhookdelivery": event_that_was_told,
+    "routerplatform.batchjob": batch,
     "auth.user": lambda n: make.MembershipFactory(),
     "auth.group": lambda n: Group.objects.create(name=f"Group {n}").user_set.add(make.UserFactory()),
     "django_celery_beat.periodictask": job,

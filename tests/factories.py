@@ -65,6 +65,7 @@ from routing.models import (
     Persona,
     PolicyCandidate,
     PolicyDraft,
+    PromptTemplate,
     RouterArtefact,
     RoutingPolicy,
     RoutingRule,
@@ -313,6 +314,15 @@ class ClassifierPlugInFactory(DjangoModelFactory[ClassifierPlugIn]):
     name = factory.Sequence(lambda n: f"classifier-{n}")
     kind = ClassifierKind.DOTTED
     dotted_path = "example.Classifier"
+
+
+class PromptTemplateFactory(DjangoModelFactory[PromptTemplate]):
+    """Without a version; `tests.routing.prompts.template` makes one with what it says."""
+
+    class Meta:
+        model = PromptTemplate
+
+    name = factory.Sequence(lambda n: f"template-{n}")
 
 
 class PersonaFactory(DjangoModelFactory[Persona]):

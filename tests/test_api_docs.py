@@ -10,7 +10,7 @@ import pytest
 from analytics.ledger.adoption import ERROR_CODE
 from providers.domain.errors import Failure
 from routerplatform.api import urls as api
-from routerplatform.doors import headers, websocket
+from routerplatform.doors import grpc_errors, headers, websocket
 from routerplatform.doors.exchange import CallerGone
 from routerplatform.doors.formats.native import FrameOut
 from routerplatform.gateway.errors import UPSTREAM, GatewayError, InvalidRequest, UpstreamFailed, upstream_error
@@ -18,6 +18,8 @@ from routerplatform.gateway.rate_limits import limit_headers
 from routerplatform.gateway.tally import CANCELLED
 from routing.domain.limits import Headroom, Standing
 from tests.gateway import Gateway
+
+assert grpc_errors  # its errors are among those of the code
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL = Headroom(limit=1, remaining=0, reset_ms=1)

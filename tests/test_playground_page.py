@@ -12,8 +12,11 @@ from django.template.loader import render_to_string
 from django.test import Client
 
 from routerplatform.gateway.page_tokens import PageTokens
+from routing.domain.templates import VariableDocument
 from routing.models import Team, VirtualKey
+from tests.admin_pages import queries_of
 from tests.factories import MembershipFactory, PersonaFactory, TeamFactory, UserFactory
+from tests.routing.prompts import says, template
 
 ROOT = Path(__file__).resolve().parent.parent
 VENDOR = ROOT / "static" / "vendor"
@@ -49,6 +52,35 @@ def test_the_playground_offers_ones_own_teams_and_the_active_personas(maria: Cli
     assert "Analyst" in page
     assert "Retired" not in page
     assert "Prefer \\u003C/script" in page
+
+
+def test_the_playground_knows_what_a_personas_template_wants_filled_in(maria: Client) -> None:
+    city = VariableDocument("city", "Where </script> they are", "Rome", 20)
+    house = template("house", says("Old {{ a }}.", variables=("a",)), says("{{ a }}{{ city }}", variables=("a", city)))
+    PersonaFactory(slug="follows", template=house)
+    PersonaFactory(slug="keeps", template=house, template_version=1)
+    PersonaFactory(slug="without")
+    page = maria.get("/playground/").content.decode()
+    told = {one["slug"]: one["variables"] for one in json.loads(_script(page, "personas"))}
+    assert told["follows"] == [
+        {"name": "a", "description": "", "default": None, "max_length": 2000},
+        {"name": "city", "description": "Where </script> they are", "default": "Rome", "max_length": 20},
+    ]
+    assert [one["name"] for one in told["keeps"]] == ["a"]
+    assert told["without"] == []
+
+
+def test_many_personas_with_templates_take_the_playground_as_many_queries_as_one(maria: Client) -> None:
+    PersonaFactory(template=template("t0", says("{{ a }}", variables=("a",))))
+    maria.get("/playground/")
+    few = queries_of(maria, "/playground/")
+    for number in range(1, 5):
+        PersonaFactory(template=template(f"t{number}", says("{{ a }}", variables=("a",))))
+    assert queries_of(maria, "/playground/") == few
+
+
+def _script(page: str, name: str) -> str:
+    return page.partition(f'<script id="{name}" type="application/json">')[2].partition("</script>")[0]
 
 
 def test_a_token_stands_for_the_teams_playground_key(maria: Client, search: Team) -> None:

@@ -89,4 +89,4 @@ def test_types_and_defaults_are_those_of_the_code(read: Table) -> None:
 
 def test_every_line_of_env_example_is_a_setting() -> None:
     names = re.findall(r"^#? ?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert set(names) - documented().keys() == {"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+    assert set(names) - documented().keys() == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "NGINX_SCHEME"}

@@ -1,4 +1,4 @@
-"""The repository's own promises: locks, compose file, layers, purity, and nothing of one machine in it."""
+"""The repository's own promises: locks, layers, purity, and nothing of one machine in it."""
 
 import contextlib
 import os
@@ -9,13 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 from django.db import connection
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)")
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
-VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)")
 # Written in pieces, so that this file does not contain what it looks for.
 REGISTRY_HOSTS = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "docker" + ".io", "ghcr" + ".io"]
 PRIVATE_PATHS = re.compile(r"(?<![\w.])/(?:root|home/[a-z]+|Users/[A-Za-z]+|work/[a-z]+)/")
@@ -60,11 +58,6 @@ def tracked_files() -> list[Path]:
     return files + [path for folder in [*folders, ROOT / ".ci"] for path in folder.rglob("*.*") if path.is_file()]
 
 
-def compose() -> dict[str, dict[str, dict[str, object]]]:
-    document: dict[str, dict[str, dict[str, object]]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return document
-
-
 @pytest.mark.django_db
 def test_the_tests_run_on_the_database_that_was_asked_for() -> None:
     assert connection.vendor == os.environ.get("ROUTER_EXPECT_DB_VENDOR", connection.vendor)
@@ -101,32 +94,6 @@ def test_no_file_contains_a_path_of_one_machine() -> None:
     found = [(where, match[0]) for where, text in texts() for match in PRIVATE_PATHS.finditer(text)]
     assert found == []
     assert [where for where, text in texts() if ROOT != Path("/app") and f"{ROOT}/" in text] == []
-
-
-def test_every_variable_of_the_compose_file_is_explained_in_env_example() -> None:
-    example = (ROOT / ".env.example").read_text()
-    explained = set(re.findall(r"^#? ?([A-Z0-9_]+)=", example, re.MULTILINE))
-    assert set(VARIABLE.findall((ROOT / "docker-compose.yml").read_text())) - explained == set()
-
-
-def test_every_compose_service_has_a_health_check() -> None:
-    assert [name for name, service in compose()["services"].items() if "healthcheck" not in service] == []
-
-
-def test_compose_publishes_ports_on_loopback_only() -> None:
-    ports = [str(port) for service in compose()["services"].values() for port in as_list(service.get("ports"))]
-    assert ports
-    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
-
-
-def as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def test_compose_and_procfile_start_the_same_commands() -> None:
-    procfile = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE))
-    services = compose()["services"]
-    assert {name: services[name]["command"] for name in procfile} == procfile
 
 
 def test_env_example_holds_no_secret() -> None:

@@ -206,3 +206,28 @@ def test_a_vendor_without_models_in_the_catalogue_is_set_up_with_its_key_alone()
     assert secret_of("mistral") == OTHER_SECRET
     assert not Deployment.objects.filter(provider__name__in=["mistral", "ai21"]).exists()
     assert not ModelAlias.objects.exists()
+
+
+# --- another address ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "opened"),
+    [
+        ("https://eu.example.com/v1", ""),
+        ("http://10.1.2.3:8080/v1", "10.1.2.3/32"),
+        ("http://[::1]:8080/v1", "::1/128"),
+        ("http://localhost:8080/v1", "127.0.0.0/8\n::1/128"),
+        ("http://8.8.8.8/v1", ""),
+    ],
+)
+def test_a_vendor_that_the_environment_moves_is_opened_there_and_nowhere_else(address: str, opened: str) -> None:
+    keys = {"openai": OPENAI_SECRET}
+    for _ in range(2):  # also a vendor that is there already
+        vendor_providers_ensure(vendor_keys=keys, now=NOW, base_urls={"openai": address})
+        provider = Provider.objects.get(name="openai")
+        assert (provider.base_url, provider.allowed_networks) == (address, opened)
+        assert secret_of("openai") == OPENAI_SECRET
+    before = config_revision()
+    vendor_providers_ensure(vendor_keys=keys, now=NOW, base_urls={"openai": address})
+    assert config_revision() == before

@@ -1,4 +1,5 @@
-"""Pages of what was used and what it cost: usage records, their corrections, budgets to set, alerts to acknowledge."""
+"""Pages of what was used and what it cost: usage records, their corrections, budgets to set, alerts to acknowledge,
+and the programs that are told of events."""
 
 from analytics.admin import (
     adjustments,
@@ -11,6 +12,7 @@ from analytics.admin import (
     replays,
     routing_rules,
     usage,
+    webhooks,
 )
 
 __all__ = [
@@ -24,4 +26,5 @@ __all__ = [
     "replays",
     "routing_rules",
     "usage",
+    "webhooks",
 ]

@@ -29,7 +29,7 @@ from analytics.admin.raises import raise_lines
 from analytics.budget_page import budget_page, forecast_words, is_running_out, local_text, resets_words
 from analytics.models import Budget, BudgetLease, BudgetMode, BudgetRaise, BudgetScope, RaiseState
 from analytics.selectors import BudgetState
-from analytics.selectors.budgets import budget_states
+from analytics.selectors.budgets import budget_states, limit_before, rival_of
 from analytics.services.budget_raises import budget_raise, raise_open, raise_propose
 from analytics.services.budgets import REASON_LENGTH, budget_recall, lease_write_off
 from providers.admin.cells import NOTHING, Tone, label
@@ -80,22 +80,6 @@ class BudgetForm(forms.ModelForm[Budget]):
             self.add_error(
                 "soft_budget", f"Warn at no more than ${before:,}: that is the budget until the raise is approved."
             )
-
-
-def limit_before(budget: Budget, amount: Decimal) -> Decimal | None:
-    """The limit in force, if `amount` would raise it; None of a new budget and where it stays or gets lower."""
-    before = Budget.objects.filter(pk=budget.pk).values_list("max_budget", flat=True).first()
-    return before if before is not None and amount > before else None
-
-
-def rival_of(budget: Budget) -> str | None:
-    """In words, the budget in force that this one cannot be in force beside."""
-    subject = budget.subject if budget.scope in BudgetScope.values else None
-    if subject is None:
-        return None
-    same = {"scope": budget.scope, budget.scope: subject, "budget_duration": budget.budget_duration}
-    other = Budget.objects.filter(**same, is_active=True).exclude(pk=budget.pk).first()
-    return f"{subject} has a budget {budget.per} already: ${other.max_budget:,}. Change that one." if other else None
 
 
 class RaiseForm(forms.Form):

@@ -63,15 +63,21 @@ def secret_key(secret: str) -> bytes:
     return key
 
 
-def signature_headers(*, message_id: str, at: datetime, body: bytes, key: bytes) -> dict[str, str]:
+def signature_headers(
+    *, message_id: str, at: datetime, body: bytes, key: bytes, previous_key: bytes | None = None
+) -> dict[str, str]:
     """The headers that let the receiver know that it was us, and when. HMAC-SHA256 over `id.timestamp.body`.
+
+    With `previous_key` there are two signatures: a receiver that does not know the new secret yet takes the second.
 
     Source: Standard Webhooks specification, “Webhook headers” and “Signature scheme” (1.0.0).
     """
     timestamp = str(int(at.timestamp()))
-    digest = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, "sha256")
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    keys = [key] if previous_key is None else [key, previous_key]
+    digests = [base64.b64encode(hmac.digest(one, signed, "sha256")).decode() for one in keys]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-signature": " ".join(f"v1,{digest}" for digest in digests),
     }

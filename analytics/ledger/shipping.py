@@ -17,10 +17,11 @@ import msgspec
 from django.db import DataError, Error, IntegrityError, connection, models, transaction
 
 from analytics.domain.usage import BudgetUse, UsageEntry
+from analytics.domain.webhooks import EventKind
 from analytics.ledger.decisions import insert_decisions
 from analytics.ledger.delivery import BadRecordError, Shipment
 from analytics.ledger.leasing import States, charge_windows, open_windows
-from analytics.models import DirtyHour, UsageRecord
+from analytics.models import DirtyHour, FailedRequest, UsageRecord, WebhookEndpoint
 
 Field = models.Field[Any, Any]
 SQLITE_ROWS: Final = 25  # in a statement
@@ -39,7 +40,7 @@ class SqlUsageStore:
         """
         batch = b"[" + b",".join(entries) + b"]"
         try:
-            return self._ship(batch, owner)
+            return self._ship(batch, frozenset(_failed(entries)), owner)
         except (DataError, IntegrityError, msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise BadRecordError(_first_line(error)) from error
         except Error:
@@ -48,7 +49,7 @@ class SqlUsageStore:
         finally:
             connection.queries_log.clear()  # DEBUG keeps every statement, batch and all
 
-    def _ship(self, batch: bytes, owner: str) -> Shipment:
+    def _ship(self, batch: bytes, failed: frozenset[UUID], owner: str) -> Shipment:
         insert = _insert_sqlite if connection.vendor == "sqlite" else _insert_postgresql
         if connection.vendor == "sqlite" and not connection.in_atomic_block:
             # The journal is removed after this commit, so the commit itself has to survive a power cut.
@@ -58,11 +59,13 @@ class SqlUsageStore:
         windows = {number for entry in charged.values() for number in entry.charges or ()}
         with transaction.atomic():
             open_windows(windows - self._open_windows)
-            inserted = insert(batch, charged.keys())
+            inserted = insert(batch, charged.keys() | failed)
             if inserted.rows:
                 _mark_dirty(inserted.hours)
+            if new_failures := failed.intersection(inserted.asked):
+                _keep_failures(new_failures)
             insert_decisions(batch)
-            states = _charge(owner, charged, inserted.charged) if charged else {}
+            states = _charge(owner, charged, inserted.asked) if charged else {}
         self._open_windows |= windows
         return Shipment(inserted.rows, states)
 
@@ -87,7 +90,7 @@ class Inserted(NamedTuple):
 
     rows: int
     hours: set[str]
-    charged: Collection[UUID]
+    asked: Collection[UUID]
 
 
 class Charges(msgspec.Struct, frozen=True):
@@ -108,18 +111,46 @@ def _charged(batch: bytes) -> dict[UUID, Charges]:
     return {entry.request_id: entry for entry in _read_charges.decode(batch) if entry.charges}
 
 
-def _insert_postgresql(batch: bytes, charged: Collection[UUID]) -> Inserted:
+class Failed(msgspec.Struct, frozen=True):
+    """The part of a `UsageEntry` that says whether its caller saw an error."""
+
+    request_id: UUID
+    state: str
+    error_code: str
+
+
+_read_failed: Final = msgspec.json.Decoder(Failed)
+NO_ERROR: Final = b'"error_code":""'  # quotes of what a caller wrote are escaped
+
+
+def _failed(entries: Iterable[bytes]) -> Iterator[UUID]:
+    """The requests that ended in an error. Whoever left saw none. Most entries are not even read."""
+    for text in entries:
+        if NO_ERROR not in text:
+            entry = _read_failed.decode(text)
+            if entry.error_code and entry.state != "cancelled":
+                yield entry.request_id
+
+
+def _keep_failures(request_ids: Iterable[UUID]) -> None:
+    """For a task to tell of, if anybody wants to hear of failures."""
+    wanted = WebhookEndpoint.objects.filter(is_active=True).values_list("events", flat=True)
+    if any(EventKind.REQUEST_FAILED in events for events in wanted):
+        FailedRequest.objects.bulk_create([FailedRequest(request_id=one) for one in request_ids], ignore_conflicts=True)
+
+
+def _insert_postgresql(batch: bytes, asked: Collection[UUID]) -> Inserted:
     with connection.cursor() as cursor:
         cursor.execute(_postgresql_statement(), [batch.decode()])
         rows = cursor.fetchall()
-    new = {UUID(request_id) for _, request_id in rows} if charged else ()
+    new = {UUID(request_id) for _, request_id in rows} if asked else ()
     return Inserted(len(rows), {hour for hour, _ in rows}, new)
 
 
-def _insert_sqlite(batch: bytes, charged: Collection[UUID]) -> Inserted:
+def _insert_sqlite(batch: bytes, asked: Collection[UUID]) -> Inserted:
     """The hours are those of all entries, new or not: an hour marked for nothing is only computed again. Which ids
     are new is looked up before: this transaction is the only one that writes."""
-    present = set(UsageRecord.objects.filter(pk__in=charged).values_list("pk", flat=True)) if charged else set()
+    present = set(UsageRecord.objects.filter(pk__in=asked).values_list("pk", flat=True)) if asked else set()
     insert = _sqlite_insert()
     rows = list(insert.rows(batch))
     with connection.wrap_database_errors:
@@ -129,7 +160,7 @@ def _insert_sqlite(batch: bytes, charged: Collection[UUID]) -> Inserted:
             ).rowcount
             for some in (rows[start : start + SQLITE_ROWS] for start in range(0, len(rows), SQLITE_ROWS))
         )
-    return Inserted(count, {row[0][:13] + ":00:00" for row in rows}, set(charged) - present)
+    return Inserted(count, {row[0][:13] + ":00:00" for row in rows}, set(asked) - present)
 
 
 def _mark_dirty(hours: Iterable[str]) -> None:

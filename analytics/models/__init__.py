@@ -12,7 +12,6 @@ from analytics.models.alerts import (
     AlertState,
     AlertUnit,
     ChannelKind,
-    DeliveryState,
     Severity,
 )
 from analytics.models.budgets import (
@@ -27,9 +26,11 @@ from analytics.models.budgets import (
 )
 from analytics.models.decisions import DecisionRecord, Feedback, FeedbackSource, Replay, ReplayState, Thumb
 from analytics.models.idempotency import IdempotentAnswer
+from analytics.models.outbox import DeliveryState, OutboxRow
 from analytics.models.responses import StoredResponse
 from analytics.models.rollups import DirtyHour, HourlyRollup, LedgerCheck, UsageRetention, UsageRollup
 from analytics.models.usage import CacheUse, UsageRecord, UsageSource, UsageState
+from analytics.models.webhooks import BreakerTold, FailedRequest, WebhookDelivery, WebhookEndpoint, WebhookEvent
 
 __all__ = [
     "Alert",
@@ -41,6 +42,7 @@ __all__ = [
     "AlertRule",
     "AlertState",
     "AlertUnit",
+    "BreakerTold",
     "Budget",
     "BudgetDuration",
     "BudgetLease",
@@ -53,11 +55,13 @@ __all__ = [
     "DecisionRecord",
     "DeliveryState",
     "DirtyHour",
+    "FailedRequest",
     "Feedback",
     "FeedbackSource",
     "HourlyRollup",
     "IdempotentAnswer",
     "LedgerCheck",
+    "OutboxRow",
     "RaiseState",
     "Replay",
     "ReplayState",
@@ -70,4 +74,7 @@ __all__ = [
     "UsageRollup",
     "UsageSource",
     "UsageState",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
 ]

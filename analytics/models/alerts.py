@@ -5,7 +5,6 @@ sent about it waits in an outbox until a channel has taken it.
 """
 
 import hashlib
-import uuid
 from datetime import UTC
 from typing import Any
 
@@ -18,6 +17,7 @@ from simple_history.models import HistoricalRecords
 
 from analytics.domain.alerts import PARAMETERS, parameter_problem
 from analytics.models.budgets import Budget
+from analytics.models.outbox import OutboxRow
 from providers.domain.egress import parse_networks
 from providers.fields import SealedTextField
 from routing.models import Team
@@ -232,28 +232,14 @@ class AlertChannel(models.Model):
         return self.name
 
 
-class DeliveryState(models.TextChoices):
-    WAITING = "waiting", "Waiting"
-    SENT = "sent", "Sent"
-    FAILED = "failed", "Given up"
-
-
-class AlertDelivery(models.Model):
+class AlertDelivery(OutboxRow):
     """A message for one channel. Its id goes along with every try, so that the other side can drop repetitions.
 
-    `next_attempt_at` is also the claim of the worker that is at it: a worker that dies leaves it to come due again.
     Without an event it is a test.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     event = models.ForeignKey(AlertEvent, null=True, blank=True, on_delete=models.CASCADE, related_name="deliveries")
     channel = models.ForeignKey(AlertChannel, on_delete=models.CASCADE, related_name="deliveries")
-    state = models.CharField(max_length=10, choices=DeliveryState.choices, default=DeliveryState.WAITING)
-    attempts = models.PositiveSmallIntegerField("tries", default=0)
-    created_at = models.DateTimeField(default=timezone.now)
-    next_attempt_at = models.DateTimeField(default=timezone.now)
-    sent_at = models.DateTimeField(null=True, blank=True)
-    note = models.CharField("last answer", max_length=300, blank=True)
 
     class Meta:
         ordering = ["-created_at", "id"]

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.db.models import Case, Min, OuterRef, Q, QuerySet, Subquery, Sum, When
@@ -96,6 +97,22 @@ def budget_states(budgets: Iterable[Budget], *, now: datetime) -> list[BudgetSta
         )
         for budget, span in spans.items()
     ]
+
+
+def limit_before(budget: Budget, amount: Decimal) -> Decimal | None:
+    """The limit in force, if `amount` (USD) would raise it; None of a new budget and where it stays or gets lower."""
+    before = Budget.objects.filter(pk=budget.pk).values_list("max_budget", flat=True).first()
+    return before if before is not None and amount > before else None
+
+
+def rival_of(budget: Budget) -> str | None:
+    """In words, the budget in force that this one cannot be in force beside."""
+    subject = budget.subject if budget.scope in BudgetScope.values else None
+    if subject is None:
+        return None
+    same = {"scope": budget.scope, budget.scope: subject, "budget_duration": budget.budget_duration}
+    other = Budget.objects.filter(**same, is_active=True).exclude(pk=budget.pk).first()
+    return f"{subject} has a budget {budget.per} already: ${other.max_budget:,}. Change that one." if other else None
 
 
 def span_at(budget: Budget, now: datetime) -> Span:

@@ -47,7 +47,7 @@ def target_clean(kind: str, target: str, allowed_networks: str) -> str:
         case ChannelKind.APPRISE:
             problem = apprise_problem(target)
         case _:
-            problem = _webhook_problem(target, tuple(allowed_networks.split()))
+            problem = webhook_problem(target, tuple(allowed_networks.split()))
     if problem:
         raise ValidationError({"address": problem})
     return target
@@ -77,20 +77,11 @@ def target_hint(kind: str, target: str) -> str:
     return f"{shown[:190]}…{last4_of(target)}"
 
 
-def _addresses(target: str) -> str:
-    addresses = [address for address in re.split(r"[,;\s]+", target) if address]
-    for address in addresses:
-        try:
-            validate_email(address)
-        except ValidationError:
-            raise ValidationError({"address": f"“{address}” is no mail address."}) from None
-    if not addresses:
-        raise ValidationError({"address": "At least one mail address."})
-    return ",".join(dict.fromkeys(addresses))
+def webhook_problem(target: str, networks: tuple[str, ...]) -> str:
+    """Why this is no address of a webhook; empty when it is one.
 
-
-def _webhook_problem(target: str, networks: tuple[str, ...]) -> str:
-    """Names are looked up when they are called, so here only what the address itself gives away is refused."""
+    Names are looked up when they are called, so here only what the address itself gives away is refused.
+    """
     try:
         url = urlsplit(target)
         host = url.hostname or ""
@@ -108,3 +99,15 @@ def _webhook_problem(target: str, networks: tuple[str, ...]) -> str:
     except ValueError:  # a name, or networks that are complained about beside their own field
         return ""
     return "" if allowed else f"{host} may not be called: list its network under the allowed private networks."
+
+
+def _addresses(target: str) -> str:
+    addresses = [address for address in re.split(r"[,;\s]+", target) if address]
+    for address in addresses:
+        try:
+            validate_email(address)
+        except ValidationError:
+            raise ValidationError({"address": f"“{address}” is no mail address."}) from None
+    if not addresses:
+        raise ValidationError({"address": "At least one mail address."})
+    return ",".join(dict.fromkeys(addresses))

@@ -1,45 +1,29 @@
-"""The outbox: messages about alerts are sent at least once, by whoever claims them, until the other side has them.
+"""Messages about alerts are sent at least once, by whoever claims them, until the other side has them.
 
 What waits is a row, made in the transaction of the alert's move. A try that fails is repeated with growing pauses for
-a day, then given up, which the admin shows. Nothing here holds a transaction while it waits for a network.
+a day, then given up, which the admin shows.
 """
 
 import logging
 import random
-import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import urljoin
-from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
 from django.urls import reverse
 
 from analytics.domain.alert_messages import AlertMessage
-from analytics.domain.alerts import GIVEN_UP_AFTER, retry_after_s
 from analytics.models import Alert, AlertChannel, AlertDelivery, AlertEvent, DeliveryState, Severity
 from analytics.services.messengers import DeliveryError, message_send
+from analytics.services.outbox import NOTE_CHARS, outbox_claim, outbox_drop, outbox_put_back, outbox_sent
 
 logger = logging.getLogger(__name__)
-
-CLAIMED_FOR = timedelta(minutes=5)  # longer than a task may run
-ROUND_S = 60.0  # what is due later is the next round's
-NOTE_CHARS = 300
 
 
 def deliveries_send(*, now: datetime, rng: Callable[[], float] = random.random) -> int:
     """Send what is due, the oldest first; returns how many the other side took. Two runs at once share the work."""
-    sent = 0
-    ends_at = time.monotonic() + ROUND_S
-    due = AlertDelivery.objects.filter(state=DeliveryState.WAITING, next_attempt_at__lte=now)
-    for pk, due_at in list(due.order_by("next_attempt_at").values_list("pk", "next_attempt_at")):
-        if time.monotonic() > ends_at:
-            break
-        claim = AlertDelivery.objects.filter(pk=pk, state=DeliveryState.WAITING, next_attempt_at=due_at)
-        if claim.update(next_attempt_at=now + CLAIMED_FOR, attempts=F("attempts") + 1):
-            sent += _try(pk, now, rng)
-    return sent
+    return sum(_try(delivery, now, rng) for delivery in outbox_claim(AlertDelivery.objects.all(), now=now))
 
 
 def channel_test(*, channel: AlertChannel, by: str, now: datetime) -> AlertDelivery:
@@ -55,28 +39,23 @@ def channel_test(*, channel: AlertChannel, by: str, now: datetime) -> AlertDeliv
     return delivery
 
 
-def _try(pk: UUID, now: datetime, rng: Callable[[], float]) -> bool:
+def _try(claimed: AlertDelivery, now: datetime, rng: Callable[[], float]) -> bool:
     """One attempt at a delivery that this worker has claimed."""
-    delivery = AlertDelivery.objects.select_related("channel", "event__alert__rule", "event__alert__team").get(pk=pk)
-    claimed = AlertDelivery.objects.filter(pk=pk, state=DeliveryState.WAITING, attempts=delivery.attempts)
+    rows = AlertDelivery.objects.select_related("channel", "event__alert__rule", "event__alert__team")
+    delivery = rows.get(pk=claimed.pk)
     if delivery.event is None or not delivery.channel.is_active:
-        claimed.update(state=DeliveryState.FAILED, note="the channel was switched off")
+        outbox_drop(delivery, "the channel was switched off")
         return False
     try:
         note = message_send(channel=delivery.channel, message=message_of(delivery, delivery.event), now=now)
     except DeliveryError as error:
         _put_back(delivery, str(error), now, rng)
         return False
-    return claimed.update(state=DeliveryState.SENT, sent_at=now, note=note[:NOTE_CHARS]) == 1
+    return outbox_sent(delivery, note, now=now)
 
 
 def _put_back(delivery: AlertDelivery, reason: str, now: datetime, rng: Callable[[], float]) -> None:
-    again_at = now + timedelta(seconds=retry_after_s(delivery.attempts, rng()))
-    is_over = again_at > delivery.created_at + GIVEN_UP_AFTER
-    state = DeliveryState.FAILED if is_over else DeliveryState.WAITING
-    claimed = AlertDelivery.objects.filter(pk=delivery.pk, state=DeliveryState.WAITING, attempts=delivery.attempts)
-    claimed.update(state=state, next_attempt_at=again_at, note=reason[:NOTE_CHARS])
-    if is_over:
+    if outbox_put_back(delivery, reason, now=now, rng=rng):
         logger.error("an alert could not be delivered to %s: %s", delivery.channel.name, reason)
     else:
         logger.warning("an alert waits for %s, try %d: %s", delivery.channel.name, delivery.attempts, reason)

@@ -29,6 +29,7 @@ from analytics.models import (
     AlertState,
 )
 from analytics.services.alert_rules import FINDERS, Finding, ledger_findings
+from analytics.services.webhooks import budget_threshold_tell
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,10 @@ def _open(rule: AlertRule, finding: Finding, now: datetime) -> int:
         if not _moved(alert, (AlertState.RESOLVED,), AlertState.OPEN, **said, **fresh, opened_at=now):
             return 0
     logger.warning("alert: %s", finding.title)
-    return _record(alert, kind, now)
+    waiting = _record(alert, kind, now)
+    if rule.kind == AlertKind.BUDGET_THRESHOLD:
+        budget_threshold_tell(alert=alert, at=now)
+    return waiting
 
 
 @transaction.atomic

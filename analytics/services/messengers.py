@@ -50,7 +50,11 @@ _STATUS = re.compile(r"error=(\d{3})")
 
 
 class DeliveryError(Exception):
-    """It did not arrive, or nobody knows. The text says why, for people."""
+    """It did not arrive, or nobody knows. The text says why, for people; `status` is that of a webhook's answer."""
+
+    def __init__(self, said: str, status: int | None = None) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 def message_send(*, channel: AlertChannel, message: AlertMessage, now: datetime) -> str:
@@ -162,16 +166,29 @@ def webhook_endpoint(url: str, allowed_networks: str) -> Endpoint:
 def webhook_send(
     endpoint: Endpoint, key: bytes, message: AlertMessage, *, now: datetime, timeout_s: float = WEBHOOK_TIMEOUT_S
 ) -> str:
-    """POST the message, signed; anything but a 2xx is a failure, redirects too. Needs a thread without event loop."""
+    """POST the message, signed. Needs a thread without event loop.
+
+    :raises DeliveryError: as `webhook_post`.
+    """
     body = json.dumps(message.as_json()).encode()
     headers = signature_headers(message_id=message.id, at=now, body=body, key=key)
+    return webhook_post(endpoint, headers, body, timeout_s=timeout_s)
+
+
+def webhook_post(
+    endpoint: Endpoint, headers: dict[str, str], body: bytes, *, timeout_s: float = WEBHOOK_TIMEOUT_S
+) -> str:
+    """POST it once; anything but a 2xx is a failure, redirects too. Needs a thread without event loop.
+
+    :raises DeliveryError: with the status, where there was an answer.
+    """
     try:
         status = asyncio.run(_post(endpoint, UpstreamRequest(path="", headers=headers, body=body), timeout_s))
     except ProviderError as error:
         raise DeliveryError(error.failure.message) from None
     if not 200 <= status < 300:
         raise DeliveryError(
-            f"it answered {status}" + (", and redirects are not followed" if 300 <= status < 400 else "")
+            f"it answered {status}" + (", and redirects are not followed" if 300 <= status < 400 else ""), status
         )
     return f"it answered {status}"
 

@@ -113,13 +113,18 @@ class PlatformAdmin(ModelAdmin[M]):
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         obj = self.get_object(request, object_id)
-        found = self.obstacles(obj) if obj is not None and self.has_delete_permission(request, obj) else []
-        if obj is None or not found:
+        what = self.why_it_stays(obj) if obj is not None and self.has_delete_permission(request, obj) else ""
+        if obj is None or not what:
             return super().delete_view(request, object_id, extra_context)
-        way_out = " Switch it off instead: nothing uses it from then on." if hasattr(obj, "is_active") else ""
-        what = f"{capfirst(obj._meta.verbose_name)} “{obj}” cannot be deleted: {_depend(found)} on it.{way_out}"
         messages.error(request, what)
         return HttpResponseRedirect(change_url(obj))
+
+    def why_it_stays(self, obj: M) -> str:
+        """What keeps `obj` from being deleted, as a sentence; empty when nothing does."""
+        found = self.obstacles(obj)
+        way_out = " Switch it off instead: nothing uses it from then on." if hasattr(obj, "is_active") else ""
+        name = f"{capfirst(obj._meta.verbose_name)} “{obj}”"
+        return f"{name} cannot be deleted: {_depend(found)} on it.{way_out}" if found else ""
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """What belongs to a row goes with it, may it be deleted alone or not; `obstacles` names what stays."""

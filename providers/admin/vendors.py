@@ -1,12 +1,9 @@
 """Pages of providers, their keys and their health checks."""
 
-from ipaddress import ip_network
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
 from django.db.models import Count, Model, Q, QuerySet, URLField
 from django.forms import ModelForm
 from django.forms.models import BaseInlineFormSet
@@ -19,7 +16,6 @@ from providers.admin.cells import Tone, active_label, code, label, moment, numbe
 from providers.admin.connection import ConnectionPages
 from providers.admin.pages import ReadOnlyAdmin, Rows, RowsToSee, SwitchableAdmin
 from providers.admin.standing import breakers_of, keys_at_rest, note_resting
-from providers.domain.egress import address_allowed, parse_networks
 from providers.models import Deployment, Health, Provider, ProviderCheck, ProviderKey
 from providers.registry import PROVIDER_KINDS, kinds_without_address
 from providers.services import clean_secret, provider_key_add, provider_key_replace
@@ -48,50 +44,6 @@ class ProviderForm(ModelForm[Provider]):
             "base_url": "Leave empty for the vendor’s own address, or the usual one of a server on this machine. To be "
             f"entered, with the version part, for {kinds_without_address()}.",
         }
-
-    def clean_base_url(self) -> str:
-        """A path is put behind it, and it is shown to people: so no query, and no password."""
-        address: str = self.cleaned_data["base_url"]
-        url = urlsplit(address)
-        if address and url.scheme not in {"http", "https"}:
-            raise ValidationError("An address begins with https:// or http://.")
-        if url.username or url.password:
-            raise ValidationError("An address has no user name or password in it: a key is entered below.")
-        if url.query or url.fragment:
-            raise ValidationError("An address ends with its path: nothing with ? or # behind it.")
-        return address
-
-    def clean_allowed_networks(self) -> str:
-        networks = self.cleaned_data["allowed_networks"].split()
-        try:
-            parse_networks(tuple(networks))
-        except ValueError as error:
-            raise ValidationError(f"{error}. One network per line, for example 10.0.0.0/8.") from error
-        return "\n".join(networks)
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean() or self.cleaned_data
-        kind = PROVIDER_KINDS.get(cleaned.get("kind", ""))
-        if kind and not kind.base_url and not cleaned.get("base_url"):
-            said = f"{kind.label} has no address of its own: enter the server's, for example {kind.example_url}."
-            self.add_error("base_url", said)
-        networks = cleaned.get("allowed_networks")
-        usual = kind.base_url.replace("localhost", "127.0.0.1") if kind else ""
-        address = cleaned.get("base_url") or usual
-        if networks is not None and (closed := closed_address(address, networks)):
-            said = f"{address} is not a public address. To have it called, list it here, for example {closed}."
-            self.add_error("allowed_networks", said)
-        return cleaned
-
-
-def closed_address(url: str, networks: str) -> str:
-    """The address of `url` as a network of its own, if it would never be called; empty for names, which may change."""
-    host = urlsplit(url).hostname or ""
-    try:
-        allowed = address_allowed(host, tuple(networks.split()))
-    except ValueError:  # a name
-        return ""
-    return "" if allowed else str(ip_network(host))
 
 
 def checked_along(left_out: set[str], row: Model) -> set[str]:

@@ -80,7 +80,11 @@ class ChatRequest:
     likely count. `max_tokens` is None when the caller set no limit; it is for each of the `choices` asked for.
     `embeddings` gives the texts of a request for embeddings, which has no conversation. `only_at` is the one deployment
     (“provider/model”) that can serve it, because that one keeps what the request refers to. `vendor_headers` are the
-    caller's that a vendor of the same `wire` has to hear, by their lower-case names.
+    caller's that a vendor of the same `wire` has to hear, by their lower-case names. `max_cost_nano` is the most that
+    it may cost (nano-USD), whatever its policy allows.
+
+    Of prompt templates that were filled in: `system` goes behind the persona's system prompt, `turns_before` of the
+    messages are theirs, and `template` names them (“welcome@3”).
     """
 
     model: str
@@ -99,6 +103,10 @@ class ChatRequest:
     embeddings: Callable[[], EmbeddingBatch] | None = None
     only_at: str = ""
     vendor_headers: Mapping[str, str] = field(default_factory=dict)
+    max_cost_nano: int | None = None
+    system: str = ""
+    template: str = ""
+    turns_before: int = 0
 
     @property
     def operation(self) -> Operation:

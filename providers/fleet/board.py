@@ -51,6 +51,10 @@ class HealthBoard:
         self._timer: asyncio.TimerHandle | None = None
         self._listener: asyncio.Task[None] | None = None
 
+    @property
+    def is_shared(self) -> bool:
+        return not self._is_alone
+
     def now(self) -> float:
         """Seconds since the epoch, by the one clock that all processes share."""
         return self._clock() + self._ahead_s

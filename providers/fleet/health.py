@@ -247,6 +247,11 @@ class FleetHealth:
         ]
 
     @property
+    def is_shared(self) -> bool:
+        """Whether this is what all processes know, and not this one alone."""
+        return self._board.is_shared
+
+    @property
     def open_deployments(self) -> frozenset[int]:
         """Ids of deployments whose breaker is not closed."""
         return frozenset(

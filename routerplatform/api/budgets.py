@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from analytics.models import Budget
 from analytics.selectors.budgets import BudgetState, budget_states, budgets_seen
 from providers.domain.pricing import usd
+from routerplatform.api.authentication import AccessTokenAuthentication
 from routerplatform.doors import schema
 from routerplatform.doors.rest import GatewayView, credential
 from routerplatform.gateway.errors import InvalidRequest, Unavailable, UnknownAddress
@@ -32,9 +33,9 @@ LARGEST_ID = 2**63 - 1
 
 
 class _ForKeysAndPeople(GatewayView):
-    """Also signed-in people are let in."""
+    """Also people are let in: those who are signed in, and by their access tokens."""
 
-    authentication_classes = (SessionAuthentication,)  # type: ignore[assignment]  # the base has none
+    authentication_classes = (AccessTokenAuthentication, SessionAuthentication)  # type: ignore[assignment]  # the base: none
 
     def budgets(self, request: Request) -> QuerySet[Budget]:
         """The budgets that whoever asks may see.
@@ -43,7 +44,7 @@ class _ForKeysAndPeople(GatewayView):
         :raises Forbidden: the key lacks the scope `usage`.
         """
         person, presented = request.user, credential(request)
-        if person.is_authenticated and not presented:
+        if person.is_authenticated and (request.auth or not presented):
             teams = None if sees_every_team(person) else list(teams_of(person).values_list("pk", flat=True))
             return budgets_seen(teams)
         runtime = self.runtime(request)
@@ -66,8 +67,8 @@ class BudgetsView(_ForKeysAndPeople):
         description="The budgets in force that you may see, by id, each in its current period.",
     )
     def get(self, request: Request) -> Response:
-        limit = _number(request, "limit", PAGE, at_most=LARGEST_PAGE)
-        after = _number(request, "starting_after", 0, at_least=0, at_most=LARGEST_ID)
+        limit = number(request, "limit", PAGE, at_most=LARGEST_PAGE)
+        after = number(request, "starting_after", 0, at_least=0, at_most=LARGEST_ID)
         budgets = self.budgets(request).filter(is_active=True, pk__gt=after).order_by("pk")[: limit + 1]
         rows = _rows(budgets, timezone.now())
         return Response({"object": "list", "data": rows[:limit], "has_more": len(rows) > limit})
@@ -125,7 +126,7 @@ def usd_text(nano: int) -> str:
     return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
-def _number(request: Request, name: str, default: int, *, at_least: int = 1, at_most: int) -> int:
+def number(request: Request, name: str, default: int, *, at_least: int = 1, at_most: int) -> int:
     """:raises InvalidRequest: no whole number, or out of range."""
     text = request.query_params.get(name, "")
     if not text:

@@ -35,6 +35,7 @@ class PersonasView(GatewayView):
                     "temperature": persona.defaults.temperature,
                     "max_tokens": persona.defaults.max_tokens,
                     "models": [candidate.alias.name for candidate in persona.policy.candidates],
+                    "template": persona.template.label if persona.template else None,
                 }
                 for persona in personas
             ]

@@ -18,6 +18,7 @@ from analytics.models import Replay, ReplayState
 from analytics.replay_page import csv_of, may_run, may_see, range_of, row_of
 from analytics.services.replays import dial_request, replay_cancel, replay_request, replay_stalled
 from analytics.tasks import dial_queue, replay_queue
+from routerplatform.api.authentication import AccessTokenAuthentication
 from routerplatform.doors import schema
 from routerplatform.doors.rest import GatewayView
 from routerplatform.gateway.errors import Forbidden, GatewayError, InvalidRequest, Unauthenticated, UnknownAddress
@@ -74,9 +75,9 @@ class SignInFirst(Unauthenticated):
 
 
 class _ForPeople(GatewayView):
-    """Signed-in people who see policies; a virtual key is nobody here."""
+    """People who see policies, signed in or by an access token; a virtual key is nobody here."""
 
-    authentication_classes = (SessionAuthentication,)  # type: ignore[assignment]  # the base has none
+    authentication_classes = (AccessTokenAuthentication, SessionAuthentication)  # type: ignore[assignment]  # the base: none
 
     def person(self, request: Request, *, runs: bool = False) -> User:
         """:raises Unauthenticated, Forbidden: nobody is signed in, or may not see (or run) replays."""

@@ -28,6 +28,10 @@ class CallerGone(GatewayError):
         super().__init__("The caller closed the connection.")
 
 
+class BrokenOff(Exception):
+    """An answer breaks in the middle, in a shape that has no words for it: the connection is closed without its end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One HTTP request and the means to answer it. `began` is `time.perf_counter()`."""

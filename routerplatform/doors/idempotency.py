@@ -90,7 +90,7 @@ class Recorder:
             await self._idempotency.release(self._claim)
 
     async def _keep(self) -> None:
-        if not self.is_whole or self._start["status"] != HTTPStatus.OK:
+        if not self.is_whole or self._start["status"] not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
             await self.end()
             return
         self._has_ended = True

@@ -24,15 +24,23 @@ async def provider_status(runtime: Runtime, exchange: Exchange) -> None:
 
     :raises Unauthenticated: there is no valid key.
     """
+    rows = provider_rows(runtime, exchange.credential())
+    await exchange.reply(200, msgspec.json.encode({"object": "list", "data": rows}), [])
+
+
+def provider_rows(runtime: Runtime, credential: str) -> list[dict[str, Any]]:
+    """How each provider does, for whoever has a key: JSON values, by the names of their deployments.
+
+    :raises Unauthenticated: there is no valid key.
+    """
     snapshot = current_config(runtime)
-    _authenticate(runtime, snapshot, exchange)
+    _authenticate(runtime, snapshot, credential)
     deployments = sorted(snapshot.deployments.values(), key=lambda one: one.name)
     states = runtime.health.states(deployments)
     by_provider: defaultdict[str, list[DeploymentStanding]] = defaultdict(list)
     for standing in states.deployments:
         by_provider[standing.deployment.endpoint.name].append(standing)
-    rows = [_provider(standings, states.resting) for standings in by_provider.values()]
-    await exchange.reply(200, msgspec.json.encode({"object": "list", "data": rows}), [])
+    return [_provider(standings, states.resting) for standings in by_provider.values()]
 
 
 async def gateway_health(runtime: Runtime, exchange: Exchange) -> None:
@@ -42,10 +50,10 @@ async def gateway_health(runtime: Runtime, exchange: Exchange) -> None:
     await exchange.reply(200 if is_well else 503, msgspec.json.encode(body), [(b"cache-control", b"no-store")])
 
 
-def _authenticate(runtime: Runtime, snapshot: ConfigSnapshot, exchange: Exchange) -> None:
+def _authenticate(runtime: Runtime, snapshot: ConfigSnapshot, credential: str) -> None:
     for scope in Scope:
         try:
-            runtime.authenticator.caller(snapshot, exchange.credential(), now=runtime.now(), scope=scope)
+            runtime.authenticator.caller(snapshot, credential, now=runtime.now(), scope=scope)
         except Forbidden:
             continue
         return

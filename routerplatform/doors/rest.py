@@ -1,42 +1,64 @@
-"""The contract's own REST API, documented in OpenAPI. The slow door (DRF): everything it does, the pipeline does."""
+"""What the addresses that Django answers have in common: who asks, errors in one shape, and asking a model.
 
-import asyncio
+The slow door (DRF), documented in OpenAPI: everything it does, the pipeline does.
+"""
+
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, TypeVar, cast
 
 from asgiref.sync import async_to_sync
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.exceptions import APIException
+from rest_framework import exceptions
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import AllowAny
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from analytics.domain.usage import UsageEntry
+from providers.domain.answer import Frame
 from providers.domain.types import ChatRequest
-from routerplatform.doors import schema
-from routerplatform.doors.formats import openai_chat, sse
-from routerplatform.doors.formats.native import FrameOut, NativeWriter, answer, encode
+from routerplatform.doors.formats import openai_chat
 from routerplatform.doors.headers import Headers, bill_headers, error_headers, route_headers
 from routerplatform.doors.hints import hints_of
 from routerplatform.doors.idempotency import tell_whole
-from routerplatform.gateway.errors import BodyTooLarge, GatewayError, InternalError, InvalidRequest, Unavailable
+from routerplatform.doors.relay import Framing, NativeEvents, Relay, RelayResponse
+from routerplatform.gateway.errors import (
+    BodyTooLarge,
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+)
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.pipeline import Call, collect, current_config, serve
 from routerplatform.gateway.response_cache import HEADER as CACHE_HEADER
 from routerplatform.gateway.runtime import Runtime
-from routerplatform.gateway.steps import Closed, Opened, Step
+from routerplatform.gateway.steps import Opened
 from routing.domain.config import Caller, ConfigSnapshot, Scope
 
-QUEUE_LENGTH = 16  # groups of frames that a slow reader may lag behind before the provider is made to wait
 RUNTIME, REQUEST_ID, LIFETIME = "router.runtime", "router.request_id", "router.lifetime"
 Answer = TypeVar("Answer", bound=HttpResponseBase)
+Hints = dict[str, str]
+
+
+class AnyAccepted(DefaultContentNegotiation):
+    """JSON where nothing that a caller accepts is there: a client of streams accepts `text/event-stream` only."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        try:
+            renderer, media_type = super().select_renderer(request, renderers, format_suffix)
+        except exceptions.NotAcceptable:
+            first = next(iter(renderers))
+            return first, str(first.media_type)
+        return renderer, media_type
 
 
 class GatewayView(APIView):
@@ -44,6 +66,7 @@ class GatewayView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)  # the virtual key decides, inside
+    content_negotiation_class = AnyAccepted
 
     def runtime(self, request: Request) -> Runtime:
         scope = _scope(request)
@@ -61,172 +84,99 @@ class GatewayView(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, RequestDataTooBig):
             exc = BodyTooLarge("The body is larger than what is accepted.")
+        if isinstance(exc, exceptions.APIException):
+            exc = self._refused(exc)
         if isinstance(exc, GatewayError):
             return cast(Response, error_response(exc, request_id(self.request)))
-        if isinstance(exc, APIException):
-            return cast(Response, error_response(_refused(exc), request_id(self.request)))
         return super().handle_exception(exc)
 
+    def _refused(self, exc: exceptions.APIException) -> GatewayError:
+        """What the framework refuses by itself (a method, a media type), in our shape."""
+        match exc:
+            case exceptions.MethodNotAllowed():
+                allowed = [method for method in self.allowed_methods if method != "OPTIONS"]
+                return MethodNotAllowed(str(self.request.method), allowed=", ".join(allowed))
+            case exceptions.UnsupportedMediaType():
+                return UnsupportedMediaType(self.request.content_type or "")
+        error = InvalidRequest(str(exc.detail))
+        error.code, error.http_status = exc.default_code, exc.status_code
+        return error
 
-def _refused(exc: APIException) -> GatewayError:
-    """What the framework refuses by itself (a method, a media type), in our shape."""
-    error = InvalidRequest(str(exc.detail))
-    error.code, error.http_status = exc.default_code, exc.status_code
-    return error
 
+class AskingView(GatewayView):
+    """A view that asks a model. A subclass says how its requests are read and how its answers look.
 
-class ChatView(GatewayView):
-    """Ask a persona, a policy or a model."""
+    `door` is what records call it; `framing` writes a stream.
+    """
 
-    @extend_schema(
-        request=schema.ChatRequestSerializer,
-        responses={200: schema.ChatAnswerSerializer, **schema.ERRORS},
-        summary="Chat",
-        tags=["Chat"],
-        description="One chat turn. With `stream: true` the answer is `text/event-stream`: events `start`, `route`, "
-        "`delta`, `tool`, `usage`, `done`, or `error`.",
-        examples=[
-            OpenApiExample(
-                "Ask a persona",
-                value={"persona": "chatbot", "messages": [{"role": "user", "content": "Hello!"}]},
-                request_only=True,
-            )
-        ],
-    )
-    def post(self, request: Request) -> HttpResponseBase:
-        runtime = self.runtime(request)
-        body = request._request.body
+    door: ClassVar[str]
+    framing: ClassVar[type[Any]] = NativeEvents
+
+    def read(self, body: bytes, hints: Hints) -> ChatRequest:
+        """The request. What the body says that others say in headers is added to `hints`.
+
+        :raises InvalidRequest: it cannot be understood.
+        """
+        raise NotImplementedError
+
+    def whole(self, opened: Opened, frames: list[Frame], entry: UsageEntry) -> dict[str, Any]:
+        """A whole answer, as JSON values."""
+        raise NotImplementedError
+
+    def refusal(self, error: GatewayError, snapshot: ConfigSnapshot, asked: ChatRequest) -> GatewayError:
+        """An error in the words of this address."""
+        return error
+
+    def ask(self, request: Request) -> HttpResponseBase:
+        """Answer one request; errors too."""
+        runtime, body = self.runtime(request), request._request.body
         bill: list[UsageEntry] = []
         parsed: list[ChatRequest] = []
+        hints = hints_of((name.lower().encode(), value.encode()) for name, value in request.headers.items())
 
         async def read() -> ChatRequest:
-            parsed.append(openai_chat.parse(body))
+            _check_media_type(request, body)
+            parsed.append(self.read(body, hints))
             return parsed[0]
 
         wish, parent = request.headers.get(CACHE_HEADER, ""), request.headers.get("traceparent", "")
         call = Call(
-            request_id(request), "rest", credential(request), time.perf_counter(), read, bill.append, wish, parent,
-            hints_of((name.lower().encode(), value.encode()) for name, value in request.headers.items()),
+            request_id(request), self.door, credential(request), time.perf_counter(), read, bill.append, wish, parent,
+            hints,
         )  # fmt: skip
         try:
-            return async_to_sync(_answer)(runtime, call, parsed, _scope(request))
+            return async_to_sync(self._answer)(runtime, call, parsed, _scope(request))
         except GatewayError as error:
-            return error_response(error, call.request_id, bill)
+            told = self.refusal(error, current_config(runtime), parsed[0]) if parsed else error
+            return error_response(told, call.request_id, bill)
+
+    async def _answer(
+        self, runtime: Runtime, call: Call, parsed: list[ChatRequest], scope: dict[str, Any]
+    ) -> HttpResponseBase:
+        relay = Relay(serve(runtime, call))
+        if LIFETIME in scope:
+            scope[LIFETIME].at_end(relay.cancel)
+        opened = await relay.opened()
+        told = [(b"x-request-id", call.request_id.encode()), *route_headers(opened, call.request_id)]
+        if parsed[0].stream:
+            framing: Framing = self.framing(call.request_id)
+            response = RelayResponse(relay, framing, opened, scope)
+            return _with_headers(response, [*told, (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
+        frames, closed = await collect(relay.steps())
+        tell_whole(scope)
+        whole = Response(self.whole(opened, frames, closed.entry))
+        return _with_headers(whole, told + bill_headers(closed.entry))
 
 
-# --- answering ----------------------------------------------------------------------------------------------------
+def _check_media_type(request: Request, body: bytes) -> None:
+    """JSON is read whatever it is called: `curl -d` calls it a form.
 
-
-async def _answer(runtime: Runtime, call: Call, parsed: list[ChatRequest], scope: dict[str, Any]) -> HttpResponseBase:
-    relay = Relay(serve(runtime, call))
-    if LIFETIME in scope:
-        scope[LIFETIME].at_end(relay.cancel)
-    opened = await relay.opened()
-    told = [(b"x-request-id", call.request_id.encode()), *route_headers(opened, call.request_id)]
-    if parsed[0].stream:
-        response = RelayResponse(_events(relay, NativeWriter(call.request_id), opened, scope), relay)
-        return _with_headers(response, [*told, (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")])
-    frames, closed = await collect(relay.steps())
-    tell_whole(scope)
-    whole = Response(answer(opened, frames, closed.entry))
-    return _with_headers(whole, told + bill_headers(closed.entry))
-
-
-@dataclass(slots=True)
-class _Broken:
-    """A failure on its way from the task that serves to the one that answers."""
-
-    error: GatewayError
-
-
-class Relay:
-    """Runs `serve` in a task of its own: Django moves a streamed response between tasks, and time limits must not."""
-
-    def __init__(self, steps: AsyncGenerator[Step, None]) -> None:
-        self._queue: asyncio.Queue[Step | _Broken] = asyncio.Queue(QUEUE_LENGTH)
-        self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._pump(steps))
-        self._task.add_done_callback(self._ended)
-
-    async def opened(self) -> Opened:
-        """The first step.
-
-        :raises GatewayError: nothing will be answered.
-        """
-        try:
-            first = await self._next()
-        except BaseException:
-            self.cancel()
-            raise
-        assert isinstance(first, Opened)
-        return first
-
-    async def steps(self) -> AsyncGenerator[Step, None]:
-        """What follows, up to and with `Closed`."""
-        try:
-            while True:
-                step = await self._next()
-                yield step
-                if isinstance(step, Closed):
-                    return
-        finally:
-            self.cancel()
-
-    def cancel(self) -> None:
-        """Stop serving; harmless when it has ended. Safe from any thread."""
-        self._loop.call_soon_threadsafe(self._task.cancel)
-
-    async def _next(self) -> Step:
-        step = await self._queue.get()
-        if isinstance(step, _Broken):
-            raise step.error
-        return step
-
-    async def _pump(self, steps: AsyncGenerator[Step, None]) -> None:
-        try:
-            async with aclosing(steps):
-                async for step in steps:
-                    await self._queue.put(step)
-        except GatewayError as error:
-            await self._queue.put(_Broken(error))
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Cancelled, maybe before it began: the gateway stops; or the reader has gone, and then nobody reads this."""
-        if task.cancelled():
-            if self._queue.full():
-                self._queue.get_nowait()
-            self._queue.put_nowait(_Broken(Unavailable("The gateway is stopping. Try again in a moment.")))
-
-
-class RelayResponse(StreamingHttpResponse):
-    """A streamed answer; closing it, for whatever reason, stops the relay."""
-
-    def __init__(self, events: AsyncIterator[bytes], relay: Relay) -> None:
-        super().__init__(events, content_type="text/event-stream; charset=utf-8")
-        self._relay = relay
-
-    def close(self) -> None:
-        self._relay.cancel()
-        super().close()
-
-
-async def _events(relay: Relay, writer: NativeWriter, opened: Opened, scope: dict[str, Any]) -> AsyncIterator[bytes]:
-    yield _event(writer.start()) + _event(writer.opened(opened))
-    try:
-        async with aclosing(relay.steps()) as steps:
-            async for step in steps:
-                frames = writer.closed(step) if isinstance(step, Closed) else writer.frames(cast(list[Any], step))
-                body = b"".join(_event(frame) for frame in frames)
-                if isinstance(step, Closed):
-                    tell_whole(scope)
-                if body:
-                    yield body
-    except GatewayError as error:
-        yield _event(writer.failed(error))
-
-
-def _event(frame: FrameOut) -> bytes:
-    return sse.event(str(frame.__struct_config__.tag), encode(frame))
+    :raises UnsupportedMediaType: it neither looks like JSON nor says to be.
+    """
+    media_type = (request.content_type or "").partition(";")[0].strip().lower()
+    says_json = not media_type or media_type.endswith(("/json", "+json"))
+    if not says_json and not body.lstrip().startswith(b"{"):
+        raise UnsupportedMediaType(media_type)
 
 
 def error_response(error: GatewayError, request_id: str, bill: Sequence[UsageEntry] = ()) -> HttpResponse:

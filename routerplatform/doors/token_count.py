@@ -15,6 +15,7 @@ from routerplatform.doors.exchange import Exchange, read_body
 from routerplatform.doors.formats.anthropic_messages import parse_for_count
 from routerplatform.doors.vendor_headers import with_vendor_headers
 from routerplatform.gateway.pipeline import current_config, decided
+from routerplatform.gateway.prompt_templates import with_templates
 from routerplatform.gateway.runtime import Runtime
 from routing.domain.config import Scope
 from routing.domain.decision import RoutePlan
@@ -30,11 +31,12 @@ async def count_tokens(runtime: Runtime, exchange: Exchange) -> None:
     snapshot = current_config(runtime)
     caller = runtime.authenticator.caller(snapshot, exchange.credential(), now=runtime.now(), scope=Scope.CHAT)
     body = await read_body(exchange, limit=runtime.max_body_bytes)
-    request = with_vendor_headers(parse_for_count(body), exchange)
+    request = with_templates(snapshot, with_vendor_headers(parse_for_count(body), exchange))
     plan = decided(snapshot, caller, request)
     counted = await _counted(runtime, request, plan)
     source = b"estimate" if counted is None else b"provider"
-    tokens = request.input_tokens_estimate + count_text(plan.defaults.system_prompt) if counted is None else counted
+    own = plan.defaults.system_prompt.removesuffix(request.system)  # the template's text is in the estimate
+    tokens = request.input_tokens_estimate + count_text(own) if counted is None else counted
     answer = msgspec.json.encode({"input_tokens": tokens})
     await exchange.reply(200, answer, [(SOURCE_HEADER, source)])
 

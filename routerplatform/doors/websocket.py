@@ -2,7 +2,8 @@
 
 A caller signs in by an `Authorization` header, by the subprotocol pair (`router.chat`, key), or by a first message
 `{"type": "auth", "token": ...}`. A browser's page must come from this host or from an allowed origin.
-Closing codes: 4401 not signed in, 4403 origin refused, 4429 too many chats or sockets at once.
+Closing codes: 4401 not signed in, 4403 origin refused, 4429 too many chats or sockets at once, 1012 this gateway stops:
+every chat that had its `start` is over by then, and any other is to be sent again on a new socket.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from routerplatform.doors.formats import openai_chat
 from routerplatform.doors.formats.native import Failed, FrameOut, NativeWriter, Pong, Ready, encode, usage_frame
 from routerplatform.doors.hints import LONGEST_HINT, hints_of
 from routerplatform.gateway.conversation_pins import HINT as CONVERSATION
-from routerplatform.gateway.errors import GatewayError, InvalidRequest
+from routerplatform.gateway.errors import GatewayError, InvalidRequest, Stopping
 from routerplatform.gateway.ids import new_request_id
 from routerplatform.gateway.pipeline import Call, current_config, serve
 from routerplatform.gateway.runtime import Runtime
@@ -39,6 +40,7 @@ SIGN_IN_WITHIN_S = 10.0
 MAX_CHATS = 8
 MAX_GREETING = 4096  # characters of a message before anybody has signed in; a token has some 200
 NOT_SIGNED_IN, ORIGIN_REFUSED, TOO_MANY = 4401, 4403, 4429
+SERVICE_RESTART = 1012
 SAID_IN = {"tag": TAG, "conversation": CONVERSATION}  # fields of a chat, and the headers that other callers say it in
 OWN_FIELDS = frozenset({"type", "id", *SAID_IN})
 
@@ -60,6 +62,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.credential = ""
         self.sequence = 0
         self.chats: dict[str, asyncio.Task[None]] = {}
+        self.told: set[str] = set()  # running chats whose last frame is on its way: their callers may go on
+        self.is_over = False
         self.sign_in_timer: asyncio.TimerHandle | None = None
         offered: Sequence[str] = scope.get("subprotocols", ())
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
@@ -68,6 +72,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return
         if not self.runtime.sockets.enter(self):
             await self.close(TOO_MANY)
+            return
+        if self.runtime.sockets.are_retiring:
+            self.retire()
             return
         presented = _presented(scope, offered)
         if presented:
@@ -78,6 +85,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def disconnect(self, code: int) -> None:
         """The person has left: cancel every answer upstream, and see each one settled."""
+        self.is_over = True
         if self.sign_in_timer:
             self.sign_in_timer.cancel()
         tasks = list(self.chats.values())
@@ -85,7 +93,24 @@ class ChatConsumer(AsyncWebsocketConsumer):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def retire(self) -> None:
+        """Leave now, or after the last chat: its `done` comes first."""
+        if not self.chats and not self.is_over:
+            self.leaving = asyncio.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        with suppress(OSError):  # the caller was quicker
+            await self.close(SERVICE_RESTART)
+
+    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
+        """Harmless when it is closed."""
+        if not self.is_over:
+            self.is_over = True
+            await super().close(code, reason)
+
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.is_over:  # it crossed our goodbye: its sender has seen no `start` and asks elsewhere
+            return
         try:
             limit = self.runtime.max_body_bytes if self.credential else MAX_GREETING
             fields = _message(text_data, limit=limit)
@@ -148,12 +173,22 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if len(self.chats) >= MAX_CHATS:
             await self.close(TOO_MANY)
             return
+        if self.runtime.sockets.are_retiring:
+            if self.chats.keys() - self.told:  # this socket ends with them; else it ends now, which says as much
+                await self._send(NativeWriter("").failed(Stopping()), chat_id)
+            return
         body = {name: value for name, value in fields.items() if name not in OWN_FIELDS}
         said = {header: _text(fields, name)[:LONGEST_HINT] for name, header in SAID_IN.items() if name in fields}
         hints = {**hints_of(self.scope["headers"]), **said}
         task = asyncio.create_task(self._answer(chat_id, {**body, "stream": Raw(b"true")}, hints))
         self.chats[chat_id] = task
-        task.add_done_callback(lambda _: self.chats.pop(chat_id, None))
+        task.add_done_callback(lambda _: self._chat_ended(chat_id))
+
+    def _chat_ended(self, chat_id: str) -> None:
+        self.chats.pop(chat_id, None)
+        self.told.discard(chat_id)
+        if self.runtime.sockets.are_retiring:
+            self.retire()
 
     def _stop(self, chat_id: str) -> None:
         task = self.chats.get(chat_id)
@@ -179,10 +214,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
                         case Opened():
                             await self._send(writer.opened(step), chat_id)
                         case Closed():
+                            self.told.add(chat_id)
                             await self._send_all(writer.closed(step), chat_id)
                         case list():
                             await self._send_all(writer.frames(step), chat_id)
         except GatewayError as error:
+            self.told.add(chat_id)
             costs = [usage_frame(entry) for entry in bill if entry.cost_nano != 0]
             with suppress(OSError):
                 await self._send_all([*costs, writer.failed(error)], chat_id)

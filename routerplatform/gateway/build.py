@@ -43,9 +43,9 @@ from routing.config_store import ConfigStore
 from routing.domain.config import Caller
 
 
-def build_runtime(*, ledger_type: type[Ledger] = Ledger) -> Runtime:
-    """A runtime as the settings say, not yet started."""
-    transport, health = Transport(), fleet_health()
+def build_runtime(*, ledger_type: type[Ledger] = Ledger, transport: Transport | None = None) -> Runtime:
+    """A runtime as the settings say, not yet started. `transport` is the way out, where it is not the usual one."""
+    transport, health = transport or Transport(), fleet_health()
     ledger = ledger_type(
         journal_dir=settings.JOURNAL_DIR,
         durability=cast(Durability, settings.JOURNAL_DURABILITY),

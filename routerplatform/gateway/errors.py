@@ -8,7 +8,10 @@ GatewayError(code, http_status)     raised above the providers; every door rende
   UnknownAddress      404           nothing is served there
   MethodNotAllowed    405           the address takes another one, which `Allow` names
   BodyTooLarge        413
+  UnsupportedMediaType 415          the body is no JSON and does not say to be
   NoEligibleModel     400           every candidate was left out, each for a reason
+  TemplateNotFound    400           the prompt template, or its version, is not there
+  InvalidVariables    400           its variables do not fit; `details` says what it takes
   PreviousResponseNotFound 400      it is continued by its id, and is not there
   ResponseNotFound    404           it is asked for by its id, and is not kept here
   ResponsesUnavailable 503          nobody can tell whether it is there
@@ -16,6 +19,7 @@ GatewayError(code, http_status)     raised above the providers; every door rende
   IdempotencyNotKept  410           it was answered, but the answer was not kept
   IdempotencyKeyReused 422          the key came with another request before
   IdempotencyUnavailable 503        nobody can tell whether this is a repetition
+  BatchExpired        504           a chat of a batch did not get its turn in time
   BudgetExceeded      429           a hard budget cannot afford it
   BudgetStepReached   429           a budget is so full that the policy gives no (new) answer
   PriceUnknown        400           a hard budget applies, and nobody knows what it would cost
@@ -24,6 +28,7 @@ GatewayError(code, http_status)     raised above the providers; every door rende
   CircuitOpen         503           the providers that could serve have failed too often lately; nobody was asked
   UpstreamFailed      4xx/5xx       from a `ProviderError`: `upstream_error` is the one place that translates
   Unavailable         503           the gateway cannot serve at all yet
+  Stopping            503           it ends, and this request did not end in time
   InternalError       500           a fault of ours; logged with the request id
 """
 
@@ -147,6 +152,15 @@ class BodyTooLarge(GatewayError):
     kind = "invalid_request_error"
 
 
+class UnsupportedMediaType(GatewayError):
+    code = "unsupported_media_type"
+    http_status = 415
+    kind = "invalid_request_error"
+
+    def __init__(self, media_type: str) -> None:
+        super().__init__(f"A body of type “{media_type[:60]}” is not understood here. Send JSON, as application/json.")
+
+
 class IdempotencyInProgress(GatewayError):
     code = "idempotency_in_progress"
     http_status = 409
@@ -186,6 +200,11 @@ class IdempotencyUnavailable(GatewayError):
             "Nobody can tell now whether this request is a repetition: the database is away. Try again in a moment.",
             retry_after_s=2,
         )
+
+
+class BatchExpired(GatewayError):
+    code = "batch_expired"
+    http_status = 504
 
 
 class RateLimited(GatewayError):
@@ -263,9 +282,37 @@ class NoEligibleModel(GatewayError):
     kind = "invalid_request_error"
 
 
+class TemplateNotFound(GatewayError):
+    code = "template_not_found"
+    http_status = 400
+    kind = "invalid_request_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="template")
+
+
+class InvalidVariables(GatewayError):
+    """`param` is “variables” or “variables.<name>”; `declared` is what there is to fill in."""
+
+    code = "invalid_variables"
+    http_status = 400
+    kind = "invalid_request_error"
+
+    def __init__(self, message: str, param: str, *, declared: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message, param=param)
+        self.details = None if declared is None else {"variables": declared}
+
+
 class Unavailable(GatewayError):
     code = "unavailable"
     http_status = 503
+
+
+class Stopping(Unavailable):
+    """Another gateway, or this one once it is back, takes the request at once."""
+
+    def __init__(self) -> None:
+        super().__init__("The gateway is stopping. Send the request again.", retry_after_s=1)
 
 
 class BudgetUnavailable(Unavailable):

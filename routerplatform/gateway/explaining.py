@@ -13,8 +13,9 @@ from providers.domain.out_of_service import OutOfService
 from providers.domain.types import ChatRequest, Deployment
 from providers.fleet.health import FleetHealth
 from providers.fleet.states import DeploymentStanding, KeyStanding
-from routerplatform.gateway.errors import BudgetStepReached, ModelNotFound, NoEligibleModel
+from routerplatform.gateway.errors import BudgetStepReached, GatewayError, ModelNotFound, NoEligibleModel
 from routerplatform.gateway.prompt_reading import PromptReading
+from routerplatform.gateway.prompt_templates import with_templates
 from routerplatform.gateway.runtime import Runtime
 from routerplatform.gateway.situations import Situations
 from routing.domain.classification.linear import LinearClassifier
@@ -34,7 +35,7 @@ from routing.domain.decision import (
 )
 from routing.domain.ladder import Step, step_in_words, step_of
 from routing.domain.replay import snapshot_with
-from routing.domain.situation import Situation, Standing
+from routing.domain.situation import NO_SITUATION, Situation, Standing
 from routing.trained import TrainedArtefacts
 
 BUILT_IN: Final = "linear"  # what the built-in classifier calls itself
@@ -141,26 +142,31 @@ class Explained:
 
 async def explained(bench: Bench, snapshot: ConfigSnapshot, question: Question) -> Explained:
     """Decide, and tell from what."""
+    try:
+        question = replace(question, request=with_templates(snapshot, question.request))
+    except GatewayError as error:
+        problem = Problem(error.code, error.message, error.param)
+        return Explained(question, snapshot, NO_SITUATION, None, None, problem, ())
     if question.policy is not None:
         snapshot, question = _as_if_in_force(snapshot, question, question.policy)
     situation = await bench.situations.of(
         snapshot, question.caller, question.request, question.hints, question.request_id, is_rehearsal=True
     )
-    policy, plan, problem = None, None, None
+    policy, plan, refusal = None, None, None
     considered: tuple[Considered, ...] = ()
     try:
         policy, _ = policy_named(snapshot, question.request)
         plan = _decided(snapshot, question, situation)
         considered = plan.considered
     except NoRoute as error:
-        problem, considered = _problem(error), error.considered
+        refusal, considered = _problem(error), error.considered
     return Explained(
         question=question,
         snapshot=snapshot,
         situation=situation,
         policy=plan.followed if plan else policy,
         plan=plan,
-        problem=problem,
+        problem=refusal,
         candidates=tuple(_looked_at(bench.health, snapshot, considered, situation)),
         words=await _words(bench, snapshot, question.request, situation),
     )

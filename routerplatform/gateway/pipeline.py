@@ -11,6 +11,7 @@ from providers.domain.types import ChatRequest
 from routerplatform.gateway.admission import Admission
 from routerplatform.gateway.errors import GatewayError, InternalError, ModelNotFound, NoEligibleModel, Unavailable
 from routerplatform.gateway.ladder import cache_only, step_refused
+from routerplatform.gateway.prompt_templates import with_templates
 from routerplatform.gateway.rate_limits import Permit
 from routerplatform.gateway.recordings import Recording, recording_of
 from routerplatform.gateway.response_cache import Turn
@@ -79,7 +80,7 @@ async def serve(runtime: Runtime, call: Call) -> AsyncGenerator[Step, None]:
         at.snapshot = snapshot = current_config(runtime)
         now = runtime.now()
         caller = runtime.authenticator.caller(snapshot, call.credential, now=now, scope=Scope.CHAT)
-        at.request = request = await call.read()
+        at.request = request = with_templates(snapshot, await call.read())
         situation = observed(await runtime.situations.of(snapshot, caller, request, call.hints, call.request_id))
         at.situation = situation
         at.plan = plan = _routed(runtime, snapshot, caller, request, situation)
@@ -168,10 +169,10 @@ async def _settle(runtime: Runtime, call: Call, at: _Progress, ending: Ending) -
     try:
         await runtime.ledger.settle(entry, admission.hold)
     finally:
+        call.settled(entry)
         runtime.metrics.observe(entry)
         runtime.request_log.note(entry)
         runtime.traces.note(entry, call.traceparent)
-    call.settled(entry)
     if at.snapshot is not None and at.request is not None and at.plan is not None and at.plan.arm:
         runtime.shadows.mirror(Served(at.snapshot, at.request, at.plan, at.situation, entry))
     return entry

@@ -37,11 +37,18 @@ class PromptReading:
         return _without_middle(next(filter(None, turns), ""))
 
     def first_turn(self) -> str:
-        turns = (_words(message) for message in self.messages if message.role is Role.USER)
+        """What a person said first. The examples of a template are not it, unless the caller begins with an answer:
+        then the template's last turn is what was answered."""
+        count = self._request.turns_before
+        before, own = self.messages[:count], self.messages[count:]
+        begins = next((message.role for message in own if message.role is not Role.SYSTEM), None)
+        said = reversed(before) if before and begins is not Role.USER else own
+        turns = (_words(message) for message in said if message.role is Role.USER)
         return _without_middle(next(filter(None, turns), ""))
 
     def system(self) -> str:
-        return _without_middle("\n".join(_words(one) for one in self.messages if one.role is Role.SYSTEM))
+        said = (_words(one) for one in self.messages if one.role is Role.SYSTEM)
+        return _without_middle("\n".join(filter(None, (self._request.system, *said))))
 
     def is_tool_loop(self) -> bool:
         """Whether the model is told what its tools have answered, and goes on from there."""

@@ -19,6 +19,7 @@ from routerplatform.gateway.admission import Admissions
 from routerplatform.gateway.authentication import Authenticator
 from routerplatform.gateway.conversations import Conversations
 from routerplatform.gateway.dispatch import Dispatcher
+from routerplatform.gateway.errors import Stopping
 from routerplatform.gateway.idempotency import Idempotency
 from routerplatform.gateway.metrics import Metrics
 from routerplatform.gateway.metrics_port import MetricsPort
@@ -68,6 +69,8 @@ class Runtime:
     keep_alive_s: float  # of silence in a stream, before it gets a sign of life; 0: never
     now: Callable[[], datetime] = utc_now
     _serving: set[asyncio.Task[Any]] = field(default_factory=set)
+    _cut: set[asyncio.Task[Any]] = field(default_factory=set)
+    _leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
         """Load the configuration, open the journal. Works without a reachable database: readiness then waits.
@@ -84,10 +87,23 @@ class Runtime:
         await self.metrics_port.start()
         _tune_interpreter()
 
+    def announce_stop(self) -> None:
+        """From now on this process is not ready, and serves what comes all the same."""
+        self._leaving.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._leaving.is_set()
+
     async def close(self) -> None:
-        """Cut and settle what is still being answered, then let go of everything in reverse order."""
+        """Cut and settle what is still being answered, then let go of everything in reverse order.
+
+        Who waits for such an answer is told `Stopping`.
+        """
+        self.announce_stop()
         for task in self._serving:
             if not task.cancelling():
+                self._cut.add(task)
                 task.cancel()
         if self._serving:
             _, late = await asyncio.wait(self._serving, timeout=CLOSE_WITHIN_S)
@@ -109,17 +125,27 @@ class Runtime:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """While the calling task answers a request; servers end without waiting for tasks that are not their own."""
+        """While the calling task answers a request; servers end without waiting for tasks that are not their own.
+
+        :raises Stopping: `close` has cut it. Whoever else cancels the task, cancels it.
+        """
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
         try:
             yield
+        except asyncio.CancelledError:
+            if task not in self._cut or task.uncancel():
+                raise
+            raise Stopping from None
         finally:
             self._serving.discard(task)
+            self._cut.discard(task)
 
     def problem(self) -> str:
         """Why this process should get no traffic; empty when it may. Neither database nor Redis count."""
+        if self.is_stopping:
+            return "This process is stopping."
         return "" if self.config.status().revision is not None else self.config.status().problem
 
 

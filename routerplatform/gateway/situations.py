@@ -14,6 +14,7 @@ from providers.domain.types import Capability, ChatRequest
 from routerplatform.gateway.answer_lengths import AnswerLengths
 from routerplatform.gateway.conversation_pins import HINT, ConversationPins, conversation_key
 from routerplatform.gateway.deployment_standings import DeploymentStandings
+from routerplatform.gateway.errors import InvalidRequest
 from routerplatform.gateway.prompt_reading import PromptReading
 from routerplatform.gateway.quality_memo import QualityMemo
 from routerplatform.gateway.shared_pins import Pin
@@ -28,6 +29,9 @@ from routing.trained import TrainedArtefacts
 
 TAG: Final = "x-router-tag"
 TAG_LENGTH: Final = 60  # what a usage record holds
+TASK_TYPE: Final = "x-router-task-type"
+FIND_OUT: Final = "auto"  # instead of a kind of work: the caller wants to be told, whether the policy looks or not
+TASK_NAMES: Final = tuple(task.value for task in TaskType if task is not TaskType.ANY)
 BudgetUsed = Callable[[Caller, str], Awaitable[float]]
 """The share of the fullest budget that is used, of those that apply to a caller and a persona (its slug, or “”)."""
 
@@ -80,7 +84,12 @@ class Situations:
         is_rehearsal: bool = False,
     ) -> Situation:
         """The situation of a request that begins; its turn is taken. A rehearsal takes none, costs nothing, and asks
-        nobody outside this installation."""
+        nobody outside this installation.
+
+        :raises InvalidRequest: what the caller says it to be is no kind of work.
+        """
+        hint = hints.get(TASK_TYPE, "")
+        said = task_named(hint)
         try:
             policy, persona = policy_named(snapshot, request)
         except NoRoute:  # the decision says so
@@ -92,8 +101,8 @@ class Situations:
         rule = self._rule(snapshot, reading, slug, tag, hints) if snapshot.rules else None
         task, led, talk = None, policy, NO_CONVERSATION
         quality: Quality = quality_by_tier
-        if _asks_for_task(policy):
-            task = await self._task(snapshot, rule, reading, is_rehearsal=is_rehearsal)
+        if hint or _asks_for_task(policy):
+            task = await self._task(snapshot, rule, said, reading, is_rehearsal=is_rehearsal)
             led = policy if task is None else handed_over(policy, snapshot, task.label)
             quality = self._qualities.reader(self._artefacts.of(snapshot.artefact), task)
         if _asks_for_conversation(led, request):
@@ -147,11 +156,19 @@ class Situations:
         )
 
     async def _task(
-        self, snapshot: ConfigSnapshot, rule: Rule | None, reading: PromptReading, *, is_rehearsal: bool
+        self,
+        snapshot: ConfigSnapshot,
+        rule: Rule | None,
+        said: TaskType | None,
+        reading: PromptReading,
+        *,
+        is_rehearsal: bool,
     ) -> Classification | None:
-        """What an operator's rule says needs no classifier."""
+        """What an operator's rule says, else what the caller says, needs no classifier."""
         if rule is not None and rule.task_type is not None:
             return _said_by_a_rule(rule.name, rule.task_type)
+        if said is not None:
+            return Classification(said, reasons=("the caller says so",), source="caller")
         text = reading.last_turn()
         if not text:
             return None
@@ -177,6 +194,21 @@ class Situations:
         if not is_rehearsal:
             self._turns[policy.id] = turn + 1
         return turn
+
+
+def task_named(text: str, param: str = TASK_TYPE) -> TaskType | None:
+    """The kind of work that a caller names, in upper or lower case; None for none, and where it is to be found out.
+
+    :raises InvalidRequest: it is not one; `param` is where it stood.
+    """
+    name = text.strip().upper()
+    if name in {"", FIND_OUT.upper()}:
+        return None
+    if name not in TASK_NAMES:
+        raise InvalidRequest(
+            f"“{text[:40]}” is no kind of work. Say {', '.join(TASK_NAMES)}, or {FIND_OUT}.", param=param
+        )
+    return TaskType(name)
 
 
 @lru_cache(maxsize=1024)

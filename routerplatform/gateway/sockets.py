@@ -1,6 +1,14 @@
-"""How many sockets are open here, in all and for each virtual key."""
+"""How many sockets are open here, in all and for each virtual key; and how they are asked to leave."""
 
 from collections import Counter
+from typing import Protocol
+
+
+class Guest(Protocol):
+    """A socket, as far as this module is concerned. Told once that the process stops."""
+
+    def retire(self) -> None:
+        """Finish what is running, begin nothing new, and leave."""
 
 
 class OpenSockets:
@@ -10,17 +18,18 @@ class OpenSockets:
     def __init__(self, *, most: int, most_per_key: int) -> None:
         self._most = most
         self._most_per_key = most_per_key
-        self._keys: dict[object, int | None] = {}  # of each socket; None while nobody has signed in
+        self._keys: dict[Guest, int | None] = {}  # of each socket; None while nobody has signed in
         self._per_key: Counter[int] = Counter()
+        self.are_retiring = False
 
-    def enter(self, socket: object) -> bool:
+    def enter(self, socket: Guest) -> bool:
         """Count a new socket; False if there are too many already."""
         if len(self._keys) >= self._most:
             return False
         self._keys[socket] = None
         return True
 
-    def take_key(self, socket: object, key_id: int) -> bool:
+    def take_key(self, socket: Guest, key_id: int) -> bool:
         """`socket` is signed in with this key from now on; False if the key has too many, and nothing changes."""
         before = self._keys[socket]
         if before == key_id:
@@ -32,9 +41,15 @@ class OpenSockets:
         self._per_key[key_id] += 1
         return True
 
-    def leave(self, socket: object) -> None:
+    def leave(self, socket: Guest) -> None:
         """Harmless for one that never got in."""
         self._drop(self._keys.pop(socket, None))
+
+    def retire(self) -> None:
+        """Ask every socket to leave as soon as its chats are over; who comes from now on sees `are_retiring`."""
+        self.are_retiring = True
+        for socket in list(self._keys):
+            socket.retire()
 
     def __len__(self) -> int:
         return len(self._keys)

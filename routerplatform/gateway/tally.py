@@ -25,7 +25,7 @@ from providers.domain.estimate import count_text, estimate_tokens, hidden_input_
 from providers.domain.failures import REACTIONS
 from providers.domain.pricing import bound_nano, cost_nano, most_output_tokens, price_snapshot
 from providers.domain.types import ChatRequest, Credential, Deployment, Operation, PromptDefaults, UpstreamRequest, Wire
-from routerplatform.gateway.errors import GatewayError
+from routerplatform.gateway.errors import GatewayError, Stopping
 from routing.domain.decision import NO_STEP
 from routing.domain.eligibility import DEFAULT_OUTPUT_TOKENS
 from routing.domain.ladder import Step
@@ -328,10 +328,13 @@ class Ending:
 
 ANSWERED = Ending("settled", 200)
 CANCELLED = Ending("cancelled", 499, "cancelled")
+CUT = Ending("cancelled", 503, "cancelled")  # by ourselves: billed as if the caller had left
 
 
 def failed(error: GatewayError, tally: Tally | None) -> Ending:
-    """An answer that had begun is billed for what came; one that had not is released."""
+    """An answer that had begun is billed for what came; one that had not is released, but where we hung up."""
+    if isinstance(error, Stopping):
+        return CUT
     has_content = tally is not None and tally.has_content
     return Ending("settled" if has_content else "released", error.http_status, error.code)
 

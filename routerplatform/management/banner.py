@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 WIDTH: Final = 10
-COLOURS: Final = {"web": 36, "worker": 35, "demo": 33, "": 90}
+COLOURS: Final = {"web": 36, "grpc": 34, "worker": 35, "demo": 33, "": 90}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Console:
         return f"\033[{code}m{text}\033[0m" if self._colour else text
 
 
-def banner(console: Console, *, origin: str, access: Access, seconds: float) -> str:
-    """The start page: where everything is, how to sign in, and two requests to paste."""
+def banner(console: Console, *, origin: str, access: Access, seconds: float, grpc: str = "") -> str:
+    """The start page: where everything is, how to sign in, and two requests to paste. `grpc` is host:port."""
 
     def row(label: str, value: str) -> str:
         return f"  {console.paint(f'{label:<13}', 90)} {value}"
@@ -56,6 +56,7 @@ def banner(console: Console, *, origin: str, access: Access, seconds: float) -> 
             row("Admin", f"{origin}/admin/"),
             row("API docs", f"{origin}/api/v1/docs/"),
             row("Health", f"{origin}/health/ready"),
+            *([row("gRPC", f"{grpc}  (docs/grpc.md)")] if grpc else []),
             "",
             row("Sign in", _sign_in(console, access)),
             row("API key", access.key or "issue one in Admin > Virtual keys, then: export ROUTER_KEY=rp_..."),

@@ -6,13 +6,17 @@ from routing.admin.experiments import ExperimentAdmin
 from routing.admin.learning import ClassifierPlugInAdmin, RouterArtefactAdmin
 from routing.admin.policies import RoutingPolicyAdmin
 from routing.admin.rules import ModelAliasAdmin, PersonaAdmin
+from routing.admin.templates import PromptTemplateAdmin
+from routing.admin.tokens import AccessTokenAdmin
 
 __all__ = [
+    "AccessTokenAdmin",
     "ClassifierPlugInAdmin",
     "ExperimentAdmin",
     "ModelAliasAdmin",
     "PersonaAdmin",
     "PolicyDraftAdmin",
+    "PromptTemplateAdmin",
     "RouterArtefactAdmin",
     "RoutingPolicyAdmin",
     "TeamAdmin",

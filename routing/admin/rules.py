@@ -68,13 +68,13 @@ class PersonaAdmin(SwitchableAdmin[Persona]):
     list_filter = ["is_active", ("policy", AutocompleteSelectFilter)]
     search_fields = ["name", "slug", "description"]
     search_help_text = "Name or description"
-    autocomplete_fields = ["policy"]
+    autocomplete_fields = ["policy", "template"]
     prepopulated_fields = {"slug": ["name"]}
     checkbox_lists = {"required_capabilities": CAPABILITY_CHOICES}
     readonly_fields = ["models_tried"]
     fieldsets = [
         ("Who it is", {"fields": ["name", "slug", "description", "is_active"]}),
-        ("What it is told", {"fields": ["system_prompt"]}),
+        ("What it is told", {"fields": ["system_prompt", ("template", "template_version")]}),
         ("Which models serve it", {"fields": ["policy", "models_tried", "required_capabilities"]}),
         ("Unless the request says otherwise", {"fields": [("temperature", "max_tokens")]}),
     ]
@@ -85,10 +85,12 @@ class PersonaAdmin(SwitchableAdmin[Persona]):
 
     @admin.action(description="Switch on", permissions=["change"])
     def switch_on(self, request: HttpRequest, rows: QuerySet[Persona]) -> None:
-        """Not those whose policy is switched off: nothing could serve them."""
+        """Not those whose policy or template is switched off: nothing could serve them."""
         for persona in rows.filter(policy__is_active=False):
             messages.error(request, f"{persona} stays off: its policy {persona.policy} is switched off.")
-        super().switch_on(request, rows.filter(policy__is_active=True))
+        for persona in rows.filter(policy__is_active=True, template__is_active=False):
+            messages.error(request, f"{persona} stays off: its template {persona.template} is switched off.")
+        super().switch_on(request, rows.filter(policy__is_active=True).exclude(template__is_active=False))
 
     @admin.display(description="name in calls", ordering="slug")
     def called(self, persona: Persona) -> SafeString:

@@ -21,8 +21,21 @@ from routing.domain.config import (
 )
 from routing.domain.documents import ConfigError, PolicyDocument, capabilities_named, compile_policy
 from routing.domain.rules import RuleRow, compile_rule
+from routing.domain.templates import (
+    PromptTemplate,
+    StoredVersion,
+    TemplateError,
+    TemplateVersion,
+    UnknownTemplate,
+    compile_version,
+    document_of,
+    template_named,
+)
 
-__all__ = ["AliasRow", "ConfigError", "ConfigRows", "PersonaRow", "PolicyRow", "VariantRow", "compile_snapshot"]
+__all__ = [
+    "AliasRow", "ConfigError", "ConfigRows", "PersonaRow", "PolicyRow", "TemplateRow", "VariantRow",
+    "compile_snapshot",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +73,26 @@ class PolicyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateRow:
+    """A template with all its versions by number, as `document_of` reads them; `current` 0: none is in force."""
+
+    name: str
+    description: str
+    current: int
+    versions: Mapping[int, StoredVersion]
+
+
+@dataclass(frozen=True, slots=True)
 class PersonaRow:
+    """`template` is “welcome” or “welcome@3”, “” for none."""
+
     slug: str
     name: str
     description: str
     policy_id: int
     defaults: PromptDefaults
     required: Sequence[str]
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +108,17 @@ class ConfigRows:
     rules: Sequence[RuleRow] = ()  # in the order in which they are looked at
     artefact: str = ""
     classifier: ClassifierSpec | None = None
+    templates: Sequence[TemplateRow] = ()
 
 
 def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
     """Resolve all references.
 
-    An inactive deployment or alias simply drops out of the lists that name it. A persona whose policy is not active
-    drops out too, and is named among the problems: one such row must not keep every other edit, a revoked key among
-    them, from taking effect.
+    An inactive deployment or alias simply drops out of the lists that name it. A persona whose policy or template is
+    not active drops out too, and is named among the problems: one such row must not keep every other edit, a revoked
+    key among them, from taking effect.
 
-    A rule that does not compile drops out as well.
+    A rule, or a version of a template, that does not compile drops out as well.
 
     :raises ConfigError: an unknown capability, task type or strategy.
     """
@@ -101,7 +128,8 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
     }
     by_name = {alias.name: alias for alias in aliases.values()}
     policies = {row.id: _policy(row, by_name) for row in rows.policies}
-    personas = {row.slug: _persona(row, policies[row.policy_id]) for row in rows.personas if row.policy_id in policies}
+    templates, unreadable = _templates(rows.templates)
+    personas, left_out = _personas(rows.personas, policies, templates)
     defaults = [policies[row.id] for row in rows.policies if row.is_default]
     rules, broken = _rules(rows.rules)
     return ConfigSnapshot(
@@ -118,14 +146,9 @@ def compile_snapshot(rows: ConfigRows, *, now: datetime) -> ConfigSnapshot:
         task_policies=policies_by_task(policies.values()),
         artefact=rows.artefact,
         classifier=rows.classifier,
-        problems=(
-            *(
-                f"Persona “{row.slug}” uses a policy that is not active. Activate it or choose another."
-                for row in rows.personas
-                if row.policy_id not in policies
-            ),
-            *broken,
-        ),
+        templates=templates,
+        has_templated_personas=any(persona.template is not None for persona in personas.values()),
+        problems=(*left_out, *broken, *unreadable),
     )
 
 
@@ -173,7 +196,45 @@ def policies_by_task(policies: Iterable[Policy]) -> dict[TaskType, Policy]:
     return found
 
 
-def _persona(row: PersonaRow, policy: Policy) -> Persona:
+def _templates(rows: Iterable[TemplateRow]) -> tuple[dict[str, PromptTemplate], list[str]]:
+    """Templates by name, with those of their versions that can be used, and what is wrong with the others."""
+    templates: dict[str, PromptTemplate] = {}
+    broken: list[str] = []
+    for row in rows:
+        versions: dict[int, TemplateVersion] = {}
+        for number, stored in row.versions.items():
+            try:
+                versions[number] = compile_version(row.name, number, document_of(*stored))
+            except TemplateError as error:
+                broken.append(f"Template “{row.name}@{number}” is left out. {error}")
+        templates[row.name] = PromptTemplate(row.name, row.description, row.current, versions)
+    return templates, broken
+
+
+def _personas(
+    rows: Iterable[PersonaRow], policies: Mapping[int, Policy], templates: Mapping[str, PromptTemplate]
+) -> tuple[dict[str, Persona], list[str]]:
+    """Personas by name, and why others are left out: one without its prompt would say what it is not meant to."""
+    personas: dict[str, Persona] = {}
+    problems: list[str] = []
+    for row in rows:
+        policy = policies.get(row.policy_id)
+        if policy is None:
+            problems.append(f"Persona “{row.slug}” uses a policy that is not active. Activate it or choose another.")
+            continue
+        try:
+            template = template_named(templates, row.template) if row.template else None
+        except UnknownTemplate as error:
+            problems.append(f"Persona “{row.slug}” uses a template that cannot be used: {error}")
+            continue
+        if template is not None and template.messages:
+            problems.append(f"Persona “{row.slug}” uses “{template.label}”, which has messages. Choose another.")
+            continue
+        personas[row.slug] = _persona(row, policy, template)
+    return personas, problems
+
+
+def _persona(row: PersonaRow, policy: Policy, template: TemplateVersion | None) -> Persona:
     return Persona(
         slug=row.slug,
         name=row.name,
@@ -181,4 +242,5 @@ def _persona(row: PersonaRow, policy: Policy) -> Persona:
         policy=policy,
         defaults=row.defaults,
         required=capabilities_named(tuple(row.required), f"Persona “{row.slug}”"),
+        template=template,
     )

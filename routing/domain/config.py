@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from providers.domain.types import Capability, Deployment, PromptDefaults, RateLimit
+from routing.domain.templates import PromptTemplate, TemplateVersion
 
 
 class Scope(StrEnum):
@@ -278,6 +279,7 @@ class Persona:
     policy: Policy
     defaults: PromptDefaults
     required: frozenset[Capability]
+    template: TemplateVersion | None = None  # filled in by the request, behind the defaults' system prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,4 +299,6 @@ class ConfigSnapshot:
     task_policies: Mapping[TaskType, Policy] = field(default_factory=dict)  # whom “by kind of work” hands over to
     artefact: str = ""  # version of the trained artefact in force; “”: the shipped one
     classifier: ClassifierSpec | None = None  # who classifies instead of the artefact
+    templates: Mapping[str, PromptTemplate] = field(default_factory=dict)
+    has_templated_personas: bool = False  # else no request has to be looked at for its persona's template
     problems: tuple[str, ...] = ()  # what had to be left out, in words for the operator

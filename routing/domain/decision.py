@@ -24,6 +24,7 @@ from routing.domain.config import (
 )
 from routing.domain.eligibility import Demand, demand_of, estimated_cost_nano, reason_to_skip
 from routing.domain.ladder import Step, refusal_of, step_of
+from routing.domain.provider_models import models_of_provider
 from routing.domain.situation import NO_SITUATION, Situation
 from routing.domain.splits import Arm, arm_of
 from routing.domain.strategies import STRATEGIES
@@ -99,6 +100,7 @@ class RoutePlan:
     sticks: bool = False
     escalate_on: frozenset[Escalation] = frozenset()
     followed: Policy | None = None  # the rules that decided, of a request that a policy routes
+    template: str = ""  # what filled-in prompt templates are called: “welcome@3”
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def decide_as(
     step = step_of(policy.ladder, situation.budget_used) if policy and policy.ladder else NO_STEP
     if step.refuses:
         raise LadderRefusal(refusal_of(policy.name if policy else "", situation.budget_used))
-    defaults = persona.defaults if persona else NO_DEFAULTS
+    defaults = _with_system(persona.defaults if persona else NO_DEFAULTS, request.system)
     required = persona.required if persona else frozenset()
     demand = demand_of(
         request,
@@ -169,7 +171,16 @@ def decide_as(
         sticks=sticks,
         escalate_on=policy.escalate_on if policy else frozenset(),
         followed=policy,
+        template=request.template,
     )
+
+
+def _with_system(defaults: PromptDefaults, system: str) -> PromptDefaults:
+    """What a template says to the model comes behind what the persona says."""
+    if not system:
+        return defaults
+    own = defaults.system_prompt
+    return replace(defaults, system_prompt=f"{own}\n\n{system}" if own else system)
 
 
 def visible_models(snapshot: ConfigSnapshot, caller: Caller) -> list[Alias]:
@@ -203,7 +214,8 @@ def policy_named(snapshot: ConfigSnapshot, request: ChatRequest) -> tuple[Policy
 
 
 def chosen(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest, situation: Situation) -> Choice:
-    """What the caller's names mean. A persona sets prompt and policy; a model beside it still picks the model.
+    """What the caller's names mean. A persona sets prompt and policy; a model beside it still picks the model. The name
+    of a provider, where nothing else is called so, stands for all its models, and for nobody else's.
 
     :raises NoRoute: as `policy_named`; a model that does not exist.
     """
@@ -219,6 +231,9 @@ def chosen(snapshot: ConfigSnapshot, caller: Caller, request: ChatRequest, situa
     deployment = snapshot.deployments.get(model)
     if deployment:
         return Choice(f"pinned to “{model}”", ((None, model, deployment),), None, persona)
+    of_provider = models_of_provider(snapshot, model)
+    if of_provider:
+        return Choice(f"the best model of provider “{model}”", of_provider, None, persona)
     raise UnknownModel(f"The model “{model}” does not exist. GET /v1/models lists what you can name.")
 
 

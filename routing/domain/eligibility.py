@@ -1,5 +1,7 @@
 """Whether a deployment can serve a request at all, and if not, why: in words that a person reads beside the route."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from providers.domain.answer import Usage
@@ -24,6 +26,7 @@ class Demand(Struct, frozen=True):
     regions: frozenset[str] = frozenset()
     max_cost_nano: int | None = None
     max_latency_ms: int | None = None
+    ceiling_of: Literal["policy", "request"] = "policy"  # whose `max_cost_nano` it is: the lower one holds
     only_at: str = ""  # the one deployment that keeps what the request refers to
 
 
@@ -35,7 +38,10 @@ def demand_of(
     max_tokens: int | None,
     situation: Situation = NO_SITUATION,
 ) -> Demand:
-    """Add up what the request needs, what its persona and policy require, and the policy's ceilings."""
+    """Add up what the request needs, what its persona and policy require, and the ceilings."""
+    max_cost_nano, is_own = policy.max_cost_nano if policy else None, False
+    if request.max_cost_nano is not None and (max_cost_nano is None or request.max_cost_nano < max_cost_nano):
+        max_cost_nano, is_own = request.max_cost_nano, True
     return Demand(
         needs=request.needs | required | (policy.required if policy else frozenset()),
         operation=request.operation,
@@ -45,8 +51,9 @@ def demand_of(
         expected_output_tokens=situation.usual_output,
         cached_input=situation.cached_input,
         regions=policy.regions if policy else frozenset(),
-        max_cost_nano=policy.max_cost_nano if policy else None,
+        max_cost_nano=max_cost_nano,
         max_latency_ms=policy.max_latency_ms if policy else None,
+        ceiling_of="request" if is_own else "policy",
         only_at=request.only_at,
     )
 
@@ -98,9 +105,10 @@ def _over_a_ceiling(deployment: Deployment, demand: Demand, latency_ms: float | 
     if demand.max_cost_nano is not None:
         most_nano = _cost_of(deployment, demand, _longest(deployment, demand))
         if most_nano is None:
-            return "its price is unknown and the policy sets a cost ceiling"
+            return f"its price is unknown and the {demand.ceiling_of} sets a cost ceiling"
         if most_nano > demand.max_cost_nano:
-            return f"estimated ${most_nano / 1e9:.6f} is over the policy's ceiling of ${demand.max_cost_nano / 1e9:.6f}"
+            ceiling = f"the {demand.ceiling_of}'s ceiling of ${demand.max_cost_nano / 1e9:.6f}"
+            return f"estimated ${most_nano / 1e9:.6f} is over {ceiling}"
     if demand.max_latency_ms is None:
         return ""
     if latency_ms is not None and latency_ms > demand.max_latency_ms:

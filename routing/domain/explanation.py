@@ -26,6 +26,8 @@ def explanation(plan: RoutePlan) -> dict[str, Any]:
             "source": plan.task.source,
             "known": round(plan.task.known, 4),
         }
+    if plan.template:
+        told["template"] = plan.template
     if plan.rule:
         told["rule"] = plan.rule
     if plan.arm:

@@ -1,13 +1,27 @@
-"""Virtual keys as text: `rp_<prefix>_<secret>`, and the digest that stands for a key in the database and in memory."""
+"""Virtual keys (`rp_<prefix>_<secret>`) and access tokens (`rt_…`) as text, and the digest that stands for one in the
+database and in memory."""
 
 import hmac
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import lru_cache
 
 PREFIX_LENGTH = 8
 MIN_SECRET_LENGTH = 32
-_KEY = re.compile(rf"rp_([a-z2-7]{{{PREFIX_LENGTH}}})_([A-Za-z0-9_-]{{{MIN_SECRET_LENGTH},200}})")
+
+
+class KeyKind(StrEnum):
+    """What a text begins with says what it is for: an application's calls, or a person's programs."""
+
+    APPLICATION = "rp"
+    PERSON = "rt"
+
+
+_KEYS = {
+    kind: re.compile(rf"{kind}_([a-z2-7]{{{PREFIX_LENGTH}}})_([A-Za-z0-9_-]{{{MIN_SECRET_LENGTH},200}})")
+    for kind in KeyKind
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +32,14 @@ class KeyParts:
     secret: str = field(repr=False)
 
 
-def key_text(parts: KeyParts) -> str:
+def key_text(parts: KeyParts, kind: KeyKind = KeyKind.APPLICATION) -> str:
     """The whole key, as a caller presents it."""
-    return f"rp_{parts.prefix}_{parts.secret}"
+    return f"{kind}_{parts.prefix}_{parts.secret}"
 
 
-def key_parts(key: str) -> KeyParts | None:
-    """Take a key apart; None when it does not have the form of a key."""
-    match = _KEY.fullmatch(key)
+def key_parts(key: str, kind: KeyKind = KeyKind.APPLICATION) -> KeyParts | None:
+    """Take a key apart; None when it does not have the form of a key of this kind."""
+    match = _KEYS[kind].fullmatch(key)
     return KeyParts(prefix=match[1], secret=match[2]) if match else None
 
 

@@ -36,6 +36,7 @@ from routing.models.policies import (
 )
 from routing.models.revision import ConfigRevision
 from routing.models.rules import RoutingRule, RuleMatch, RuleOutcome, RuleSubject
+from routing.models.templates import PromptTemplate, PromptTemplateVersion
 
 __all__ = [
     "OPEN_STATES",
@@ -61,6 +62,8 @@ __all__ = [
     "PolicyDraft",
     "PolicyRules",
     "PolicyVersion",
+    "PromptTemplate",
+    "PromptTemplateVersion",
     "RouterArtefact",
     "RoutingPolicy",
     "RoutingRule",

@@ -13,6 +13,7 @@ from routing.services.access import (
 )
 from routing.services.policies import default_policy_set
 from routing.services.revision import config_revision_bump
+from routing.services.templates import template_version_create, template_version_set
 
 __all__ = [
     "IssuedKey",
@@ -23,4 +24,6 @@ __all__ = [
     "key_limit_set",
     "key_revoke",
     "playground_key_for",
+    "template_version_create",
+    "template_version_set",
 ]

@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from providers.domain.types import RateLimit
+from routing.announcements import key_revoked
 from routing.domain.config import Scope
 from routing.domain.keys import PREFIX_LENGTH, KeyParts, key_digest, key_parts, key_text
 from routing.models import ModelAlias, Team, VirtualKey
@@ -51,7 +52,7 @@ def key_issue(
 
     :raises ValidationError: no or unknown scopes, a chosen key that is malformed or taken.
     """
-    text = secret if secret is not None else _random_key()
+    text = secret if secret is not None else key_text(random_key())
     parts = key_parts(text)
     if parts is None:
         raise ValidationError("A chosen key looks like rp_<8 letters a-z or digits 2-7>_<at least 32 characters>.")
@@ -86,6 +87,7 @@ def key_revoke(*, key: VirtualKey, by: User | None) -> bool:
     if changed:
         VirtualKey.history.bulk_history_create([key], update=True, default_user=by)
         config_revision_bump()
+        key_revoked.send(VirtualKey, key=key, by=by, at=key.revoked_at)
     return changed == 1
 
 
@@ -106,6 +108,7 @@ def playground_key_for(*, team: Team, by: User) -> VirtualKey:
     return key
 
 
-def _random_key() -> str:
+def random_key() -> KeyParts:
+    """The parts of a new key or token that nobody can guess."""
     prefix = base64.b32encode(secrets.token_bytes(5)).decode().lower()[:PREFIX_LENGTH]
-    return key_text(KeyParts(prefix=prefix, secret=secrets.token_urlsafe(SECRET_BYTES)))
+    return KeyParts(prefix=prefix, secret=secrets.token_urlsafe(SECRET_BYTES))

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from routing.announcements import policy_published
 from routing.domain.documents import (
     ConfigError,
     PolicyDocument,
@@ -181,6 +182,7 @@ def version_record(
     policy.version = number
     RoutingPolicy.objects.filter(pk=policy.pk).update(version=number)
     config_revision_bump()
+    policy_published.send(PolicyVersion, version=version)
     return version
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from routing.announcements import policy_rolled
 from routing.models import DraftState, ExperimentState, PolicyDraft, PolicyVersion, RoutingPolicy, validate_stages
 from routing.services.lifecycle import (
     CLOSED_NOTE_LENGTH,
@@ -103,6 +104,7 @@ def draft_advance(*, draft: PolicyDraft, now: datetime | None = None, at_stage: 
     else:
         draft_moved(locked, DraftState.ROLLING_OUT, percent=percent, stage_since=now)
         config_revision_bump()
+        policy_rolled.send(PolicyDraft, draft=locked, at=now)
     return locked
 
 
@@ -228,6 +230,7 @@ def _begin(draft: PolicyDraft, now: datetime) -> None:
         closed_note="",
     )
     config_revision_bump()
+    policy_rolled.send(PolicyDraft, draft=draft, at=now)
 
 
 def _put_into_force(draft: PolicyDraft, now: datetime) -> None:
@@ -271,3 +274,4 @@ def _stop(draft: PolicyDraft, note: str) -> None:
         closed_note=note[:CLOSED_NOTE_LENGTH],
     )
     config_revision_bump()
+    policy_rolled.send(PolicyDraft, draft=draft, at=timezone.now())

@@ -96,10 +96,10 @@ def test_recomputing_twice_says_that_nothing_changed() -> None:
     assert "was" not in said("rollup_costs", *options)
 
 
-def test_json_is_one_object_for_each_day() -> None:
+def test_json_is_one_object_with_a_row_for_each_day() -> None:
     on(LEAP_DAY, cost_nano=7)
-    lines = said("rollup_costs", "--from=2024-02-29", "--to=2024-03-01", "--json").splitlines()
-    first, second = map(json.loads, lines)
+    told = json.loads(said("rollup_costs", "--from=2024-02-29", "--to=2024-03-01", "--json"))
+    first, second = told["days"]
     assert (first["day"], first["rows"], first["before"]["cost_nano"], first["after"]["cost_nano"]) == (
         "2024-02-29", 1, 0, 7,
     )  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 from analytics.models import UsageRecord
 from providers.domain.estimate import count_text
 from routerplatform.doors.exchange import Lifetime
-from routerplatform.doors.rest import Relay
+from routerplatform.doors.relay import Relay
 from routerplatform.gateway.errors import Unavailable
 from tests.gateway import HELLO, Gateway, records
 from tests.stalls import PATIENCE_S, Stalls

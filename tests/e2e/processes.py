@@ -167,10 +167,10 @@ class Process:
         """SIGTERM, as a supervisor sends it."""
         self._child.terminate()
 
-    def wait(self) -> int:
+    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Its exit code. One that does not end by itself is killed, and that is an error."""
         try:
-            return self._child.wait(STOP_TIMEOUT_S)
+            return self._child.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"it did not stop when it was told to:\n{self.text}") from None
@@ -204,7 +204,7 @@ class DemoProvider(Process):
 
 
 class GatewayProcess(Process):
-    """One gateway, started as in production; `server` is uvicorn or daphne."""
+    """One gateway, started as in production; `server` is uvicorn (our own runner of it) or daphne."""
 
     def __init__(
         self,
@@ -212,20 +212,18 @@ class GatewayProcess(Process):
         folder: Path,
         *,
         server: str = "uvicorn",
-        grace_s: int = 10,
+        announce_s: float = 0,
+        grace_s: float = 10,
         port: int | None = None,
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        application = "routerplatform.asgi:application"
-        options = {
-            "uvicorn": [
-                application, "--host", "127.0.0.1", "--port", str(self.port), "--ws", "websockets-sansio",
-                "--lifespan", "on", "--no-access-log", "--timeout-graceful-shutdown", str(grace_s),
-            ],
-            "daphne": ["-b", "127.0.0.1", "-p", str(self.port), application],
-        }  # fmt: skip
-        super().__init__([PYTHON, "-m", server, *options[server]], env, folder / f"gateway-{self.port}.log")
+        stop = ["--stop-announce", str(announce_s), "--stop-drain", str(grace_s)]
+        commands = {
+            "uvicorn": ["manage.py", "serve", "--port", str(self.port), *stop],
+            "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "routerplatform.asgi:application"],
+        }
+        super().__init__([PYTHON, *commands[server]], env, folder / f"gateway-{self.port}.log")
 
     def probe(self, path: str = "/health/ready") -> int:
         """The status of a probe, 0 while nobody answers."""
@@ -298,7 +296,15 @@ class Platform:
     def key(self) -> str:
         return self.installation.key
 
-    def start(self, *, server: str = "uvicorn", grace_s: int = 10, **env: str) -> GatewayProcess:
+    def start(
+        self,
+        *,
+        server: str = "uvicorn",
+        announce_s: float = 0,
+        grace_s: float = 10,
+        port: int | None = None,
+        **env: str,
+    ) -> GatewayProcess:
         """Begin to start a gateway: `wait_ready` follows."""
         own = {
             **self.installation.env,
@@ -307,7 +313,8 @@ class Platform:
             "JOURNAL_DIR": str(self.journal),
             **env,
         }
-        self.started.append(GatewayProcess(own, self.folder, server=server, grace_s=grace_s))
+        options = {"server": server, "announce_s": announce_s, "grace_s": grace_s, "port": port}
+        self.started.append(GatewayProcess(own, self.folder, **options))
         return self.started[-1]
 
     def gateway(self, **options: Any) -> GatewayProcess:

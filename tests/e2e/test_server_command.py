@@ -14,7 +14,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from routerplatform.embedded import free_port
 from tests.stalls import PATIENCE_S, Stalls
@@ -106,6 +109,14 @@ class Server:
         headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
         return urllib.request.Request(words[1], data=words[words.index("-d") + 1].encode(), headers=headers)
 
+    def grpc_is_well(self) -> bool:
+        """What the health service at the printed address says."""
+        address = re.search(r"gRPC +([\d.]+:\d+)", self.text)
+        assert address, self.text
+        with grpc.insecure_channel(address[1]) as channel:
+            answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=PATIENCE_S)
+        return bool(answer.status == HealthCheckResponse.SERVING)
+
     def printed_python(self) -> str:
         start = self.text.index("  from openai import OpenAI")
         return textwrap.dedent(self.text[start : self.text.index("\n\n  Ctrl-C", start)])
@@ -146,7 +157,8 @@ def test_it_starts_answers_stops_and_starts_again_quickly(start: Start, tmp_path
         [sys.executable, "-c", first.printed_python()], capture_output=True, text=True, check=False
     )
     assert snippet.stdout.strip(), snippet.stderr
-    assert len(first.children) >= 4, "web, worker, demo provider and Valkey"
+    assert len(first.children) >= 5, "web, gRPC, worker, demo provider and Valkey"
+    assert first.grpc_is_well()
     assert first.interrupt() == 0, first.text
     first.assert_nothing_is_left()
 
@@ -190,7 +202,7 @@ def test_a_second_one_on_the_same_data_is_refused(start: Start, tmp_path: Path) 
 def test_a_killed_child_takes_the_rest_down(start: Start, tmp_path: Path) -> None:
     server = start(tmp_path / "data", "--no-demo")
     server.wait_until_ready()
-    web = next(pid for pid in server.children if b"uvicorn" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    web = next(pid for pid in server.children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(web, signal.SIGKILL)
     assert server.process.wait(2 * PATIENCE_S) == 1
     assert "web was ended by SIGKILL; stopping the others." in server.text

@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from routerplatform import supervisor
 from routerplatform.management.banner import Access, Console, banner
 from routerplatform.management.commands import dev
 
@@ -76,6 +77,16 @@ def test_the_demo_provider_moves_when_its_port_is_taken(settings: Settings) -> N
     assert dev.usable_demo_port() == port
 
 
+def test_so_does_grpc_and_the_first_page_says_where_it_went(settings: Settings) -> None:
+    with listening() as port:
+        settings.GRPC_PORT = port
+        moved = dev.usable_grpc_port()
+        assert moved not in {0, port}
+    assert dev.usable_grpc_port() == port
+    text = banner(Console(io.StringIO()), origin="http://h:1", grpc=f"127.0.0.1:{moved}", access=Access(), seconds=1.0)
+    assert f"127.0.0.1:{moved}" in text
+
+
 # --- the lock -----------------------------------------------------------------------------------------------------
 
 
@@ -102,6 +113,9 @@ def test_ready_is_what_says_so_with_200() -> None:
         with listening() as demo_port:
             assert dev.is_ready(port, demo_port)
         assert not dev.is_ready(port, demo_port)
+        with listening() as grpc_port:
+            assert dev.is_ready(port, None, grpc_port)
+        assert not dev.is_ready(port, None, grpc_port)
     assert not dev.answers(port)
 
 
@@ -122,6 +136,14 @@ def test_web_worker_and_demo_are_started_on_loopback_with_beat_in_the_worker() -
     assert "--beat" in started["worker"].argv
     assert started["worker"].nice > started["web"].nice
     assert started["demo"].argv[-2:] == ["--port", "8901"]
+
+
+def test_grpc_is_started_on_loopback_and_stops_as_fast_as_the_web() -> None:
+    started = {child.name: list(child.argv) for child in dev.children(8000, 8901, 50_052)}
+    assert list(started) == ["web", "worker", "grpc", "demo"]
+    grpc = started["grpc"]
+    assert grpc[1:7] == ["manage.py", "rungrpc", "--host", "127.0.0.1", "--port", "50052"]
+    assert 0 < float(grpc[grpc.index("--stop-drain") + 1]) < supervisor.STOP_TIMEOUT_S
 
 
 def test_without_the_demo_nobody_listens_for_it() -> None:

@@ -220,3 +220,26 @@ def test_postgresql_gets_none_of_sqlites_options(load: Load) -> None:
 def test_the_data_folder_is_made_for_its_owner_only(load: Load, tmp_path: Path) -> None:
     load(DATA_DIR=str(tmp_path / "fresh" / "data"))
     assert (tmp_path / "fresh" / "data").stat().st_mode & 0o777 == 0o700
+
+
+# --- where vendors are called -------------------------------------------------------------------------------------
+
+
+def test_vendors_can_be_called_at_another_address(load: Load) -> None:
+    assert load()["VENDOR_BASE_URLS"] == {}
+    said = "openai=https://eu.example.com/v1/, ollama = http://10.0.0.7:11434/api"
+    found = load(AI_ROUTER_BASE_URLS=said)["VENDOR_BASE_URLS"]
+    assert found == {"openai": "https://eu.example.com/v1", "ollama": "http://10.0.0.7:11434/api"}
+
+
+@pytest.mark.parametrize(
+    "said", ["openal=https://x", "openai", "openai=x", "openai=ftp://x", "openai=https://a:b@x/v1"]
+)
+def test_an_address_that_cannot_be_called_stops_the_start(load: Load, said: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="AI_ROUTER_BASE_URLS"):
+        load(AI_ROUTER_BASE_URLS=said)
+
+
+def test_the_time_limit_has_a_second_name(load: Load) -> None:
+    assert load(AI_ROUTER_TIMEOUT="30")["REQUEST_TIMEOUT_S"] == 30
+    assert load(AI_ROUTER_TIMEOUT="30", REQUEST_TIMEOUT_S="90")["REQUEST_TIMEOUT_S"] == 90

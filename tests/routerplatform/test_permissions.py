@@ -25,14 +25,17 @@ READ_ONLY = {
     "analytics.usageadjustment",
     "analytics.alert",
     "analytics.alertdelivery",
+    "analytics.webhookdelivery",
     "analytics.ledgercheck",
     "providers.providercheck",
     "analytics.decisionrecord",
     "analytics.replay",
     "analytics.budgetraise",
     "routing.routerartefact",
+    "routing.accesstoken",
     "routing.policydraft",  # but for its author; it begins on the page of its policy
     "axes.accessattempt",
+    "routerplatform.batchjob",
 }
 NEVER_ADDED = READ_ONLY | {"analytics.alertrule", "django_celery_beat.periodictask"}
 NEVER_DELETED = NEVER_ADDED | {"routing.virtualkey"}

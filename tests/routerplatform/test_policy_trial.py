@@ -19,6 +19,8 @@ from routerplatform.policy_trial import NO_GATEWAY, PromptForm, trial_url
 from routing.models import DraftCandidate, ModelAlias, PolicyDraft, RoutingPolicy
 from tests.factories import PersonaFactory, RoutingPolicyFactory, UserFactory, VirtualKeyFactory, key_text_of
 from tests.gateway import Gateway
+from tests.gateway_path.changes import changed
+from tests.routing.prompts import says, template
 
 SECRET_PROMPT = "Write about the merger of Foo and Bar"
 
@@ -95,10 +97,17 @@ def test_the_form_writes_the_request_that_a_client_would_send() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("field", ["max_tokens", "needs", "persona"])
+@pytest.mark.parametrize("field", ["max_tokens", "needs", "persona", "variables"])
 def test_nonsense_in_a_field_is_refused_there(field: str) -> None:
     form = PromptForm({"test-prompt": "x", f"test-{field}": "-1"})
     assert list(form.errors) == [field]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("variables", ["{", "[]", '"x"', "{'a': 1}", "{a: 1}", "1"])
+def test_variables_are_a_json_object(variables: str) -> None:
+    form = PromptForm({"test-prompt": "x", "test-variables": variables})
+    assert form.errors == {"variables": ['Write a JSON object, like {"name": "Ada"}.']}
 
 
 # --- words --------------------------------------------------------------------------------------------------------
@@ -161,6 +170,23 @@ async def test_without_scripts_the_whole_page_answers(staff: _Staff) -> None:
     assert "<html" in text
     assert "Goes to <strong>alpha/swift-1</strong>." in text
     assert SECRET_PROMPT in text  # in the form, to be changed and asked again
+
+
+async def test_a_persona_with_a_template_is_tested_with_its_variables(staff: _Staff) -> None:
+    def make() -> None:
+        house = template("house", says("Speak {{ tongue }}.", variables=("tongue",)))
+        PersonaFactory(slug="guide", policy=RoutingPolicy.objects.get(name="default"), template=house)
+
+    await changed(staff.gateway, make)
+    url = await policy_url()
+    text = await staff.test(url, prompt="Hi", persona="guide")
+    assert "Nothing would serve it. “tongue” is missing. The variables of “house@1”: tongue (required)." in text
+    text = await staff.test(url, prompt="Hi", persona="guide", variables='{"tongue": "Welsh"}')
+    assert "Goes to <strong>alpha/swift-1</strong>." in text
+    text = await staff.test(url, prompt="Hi", persona="guide", variables='{"tongue": ["Welsh"]}')
+    assert "“tongue” must be a text, a number, true or false." in text
+    assert "Write a JSON object" in await staff.test(url, prompt="Hi", persona="guide", variables="Welsh")
+    assert "There is nothing to fill in" in await staff.test(url, prompt="Hi", variables='{"a": "b"}')
 
 
 async def test_a_draft_stands_beside_what_is_in_force(staff: _Staff) -> None:

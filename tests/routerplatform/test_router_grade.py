@@ -102,6 +102,9 @@ async def test_a_dry_run_tells_the_cost_and_asks_nobody(
     await sync_to_async(prompt_kept)("Another one", policy="gone")
     await run("--dry-run")
     assert "1 prompt: about $0.00" in capsys.readouterr().out
+    await run("--dry-run", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["prompts"], told["likely_nano"] > 0, told["unpriced"], told["done"]) == (1, True, [], None)
     assert openai_upstream.calls == judge_upstream.calls == []
     assert await kept() == []
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from analytics import presentation
 from analytics.management.day_argument import day_argument
 from analytics.services.rerating import RerateReport, RerateScope, usage_rerate
+from providers.management.progress import progress
 from providers.models import Price
 
 TOLD_EVERY = 20_000  # records
@@ -56,12 +57,15 @@ class Command(BaseCommand):
 
         def tell(report: RerateReport, at: datetime) -> None:
             nonlocal told
-            if report.looked_at - told >= TOLD_EVERY:
+            if show is not None:
+                show(report.looked_at, f"Until {at:%Y-%m-%d %H:%M} UTC")
+            elif report.looked_at - told >= TOLD_EVERY:
                 told = report.looked_at
                 self.stderr.write(f"{report.looked_at:,} requests looked at, until {at:%Y-%m-%d %H:%M} UTC")
 
         try:
-            return usage_rerate(scope=scope, reason=options["reason"], dry_run=dry_run, on_progress=tell)
+            with progress(self.stderr, "Looking at requests") as show:
+                return usage_rerate(scope=scope, reason=options["reason"], dry_run=dry_run, on_progress=tell)
         except ValidationError as error:
             raise CommandError(error.messages[0], returncode=2) from error
 

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from providers.domain.answer import Frame
 from providers.domain.estimate import estimate_tokens
 from providers.domain.types import Capability, ChatRequest, Wire
+from providers.wires.request_fields import is_set
 from routerplatform.doors.formats import sse
 from routerplatform.doors.formats.anthropic_reading import read_conversation
 from routerplatform.doors.formats.anthropic_writing import StreamWriter, message_body
@@ -20,6 +21,7 @@ from routerplatform.doors.formats.ascii_json import encode
 from routerplatform.doors.formats.openai_reading import wrong_field
 from routerplatform.doors.formats.protocol import Heading
 from routerplatform.gateway.errors import GatewayError, InvalidRequest
+from routerplatform.gateway.prompt_templates import TEMPLATE
 
 DOOR = "messages"
 KEEP_ALIVE = sse.event("ping", b'{"type":"ping"}')
@@ -80,7 +82,7 @@ def parse_for_count(raw: bytes) -> ChatRequest:
 
 
 def _request(raw: bytes, body: Body, fields: dict[str, Raw]) -> ChatRequest:
-    if not body.messages:
+    if not body.messages and not is_set(fields, TEMPLATE):
         raise InvalidRequest("messages: at least one message is required", param="messages")
     if bytes(body.thread) not in ABSENT:
         raise _no_threads()

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from providers.domain.answer import Frame
 from providers.domain.estimate import estimate_tokens
 from providers.domain.types import Capability, ChatRequest, Wire
+from providers.wires.request_fields import is_set
 from routerplatform.doors.formats import sse
 from routerplatform.doors.formats.ascii_json import encode
 from routerplatform.doors.formats.openai_body import (
@@ -26,6 +27,7 @@ from routerplatform.doors.formats.openai_reading import read_conversation
 from routerplatform.doors.formats.openai_writing import StreamWriter, whole_answer
 from routerplatform.doors.formats.protocol import Heading
 from routerplatform.gateway.errors import GatewayError, InvalidRequest
+from routerplatform.gateway.prompt_templates import TEMPLATE
 
 
 class Part(Struct):
@@ -44,9 +46,10 @@ class WantedFormat(Struct):
 
 
 class Body(Struct):
-    """The fields that decide something in the gateway; wrong types are refused with the field's name."""
+    """The fields that decide something in the gateway; wrong types are refused with the field's name. `messages` may
+    be absent beside a template."""
 
-    messages: list[Message]
+    messages: list[Message] = []
     model: str = "auto"
     persona: str = ""
     stream: bool | None = None
@@ -74,7 +77,9 @@ def parse(raw: bytes) -> ChatRequest:
     """
     body, fields = decode_body(raw, _body)
     if not body.messages:
-        raise InvalidRequest("“messages” must hold at least one message.", param="messages")
+        if not is_set(fields, TEMPLATE):
+            raise InvalidRequest("“messages” must hold at least one message.", param="messages")
+        fields["messages"] = Raw(b"[]")  # the template has some
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     check_limit(limit, "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens")
     check_choices(body.n)

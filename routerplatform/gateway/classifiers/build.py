@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from providers.transport import Transport
-from routerplatform.gateway.classifiers.dotted import DottedPlugIn
+from routerplatform.gateway.classifiers.dotted import DottedPlugIn, Load
 from routerplatform.gateway.classifiers.embeddings import EmbeddingsPlugIn
 from routerplatform.gateway.classifiers.guard import Failed, GuardedPlugIn
 from routerplatform.gateway.classifiers.model import ModelPlugIn
@@ -28,6 +28,7 @@ class PlugIns:
         self._failed = failed
         self._networks = allowed_networks
         self._setting = ClassifierSpec("ROUTER_CLASSIFIER", "dotted", dotted_path=setting) if setting else None
+        self._given: tuple[ClassifierSpec, Load] | None = None
         self._current: tuple[ClassifierSpec, GuardedPlugIn] | None = None
 
     @property
@@ -36,8 +37,13 @@ class PlugIns:
         return self._current[1].problem if self._current else ""
 
     def spec(self, of_snapshot: ClassifierSpec | None) -> ClassifierSpec | None:
-        """Who classifies: the active row, else the setting's class; None: the built-in one."""
-        return of_snapshot or self._setting
+        """Who classifies: what was given, else the active row, else the setting's class; None: the built-in one."""
+        return self._given[0] if self._given else of_snapshot or self._setting
+
+    def give(self, name: str, load: Load | None, *, timeout_ms: int) -> None:
+        """Have an object of this very process classify, before all others; None: as it was. Each has a name of its own,
+        so that what another one said before is not taken for its answer."""
+        self._given = (ClassifierSpec(name, "dotted", timeout_ms=timeout_ms), load) if load else None
 
     def of(self, spec: ClassifierSpec) -> GuardedPlugIn:
         if self._current is None or self._current[0] != spec:
@@ -46,6 +52,8 @@ class PlugIns:
         return self._current[1]
 
     def _made(self, spec: ClassifierSpec) -> PlugIn:
+        if self._given and self._given[0] == spec:
+            return DottedPlugIn(spec.name, self._given[1])
         match spec.kind:
             case "dotted":
                 return DottedPlugIn(spec.dotted_path)

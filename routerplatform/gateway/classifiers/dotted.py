@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from threading import Thread
 from types import TracebackType
@@ -14,6 +15,9 @@ from routing.domain.classification.types import PromptText
 
 MOST_THREADS: Final = 4  # that a plug-in which hangs may hold for ever
 
+Load = Callable[[], Callable[[PromptText], Any]]
+"""Gives the `classify` of a class or an object; may block and raise."""
+
 
 class DottedPlugIn:
     """Created without importing anything: that begins with the first prompt, in a thread, and takes what it takes.
@@ -23,9 +27,9 @@ class DottedPlugIn:
     not block it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, load: Load | None = None) -> None:
         self.most = 64
-        self._path = path
+        self._load = load or partial(loaded, path)
         self._classify: Callable[[PromptText], Any] | None = None
         self._loading: asyncio.Task[Callable[[PromptText], Any]] | None = None
         self._threads = 0
@@ -43,7 +47,7 @@ class DottedPlugIn:
     async def _loaded(self) -> Callable[[PromptText], Any]:
         """Those who ask meanwhile wait for the same load, and may stop waiting. After a failure it is tried again."""
         if self._loading is None:
-            self._loading = asyncio.create_task(self._in_thread(lambda: loaded(self._path)))
+            self._loading = asyncio.create_task(self._in_thread(self._load))
             self._loading.add_done_callback(self._keep)
         return await asyncio.shield(self._loading)
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,24 +23,27 @@ from django.utils import timezone
 
 from routerplatform import demo
 from routerplatform.embedded import EmbeddedError, running, start_valkey
+from routerplatform.management.arguments import port_number
 from routerplatform.management.banner import Access, Console, banner
 from routerplatform.supervisor import Command as Child
 from routerplatform.supervisor import Supervisor
 
 HOST: Final = "127.0.0.1"
 READY_TIMEOUT_S: Final = 60.0
+WEB_DRAIN_S: Final = "3"
 BEAT_SCHEDULER: Final = "django_celery_beat.schedulers:DatabaseScheduler"
 ROOT_WARNING: Final = "You're running the worker with superuser privileges"
 
 
 class Command(BaseCommand):
-    help = "Run the whole platform here: Valkey, web, worker and beat, demo provider. Ctrl-C stops everything."
+    help = "Run the whole platform here: Valkey, web, gRPC, worker and beat, demo provider. Ctrl-C stops everything."
     requires_system_checks: list[str] = []  # the test command runs them; a start here should be quick
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=port_number, default=settings.PORT, help="web server (default: %(default)s)")
         parser.add_argument("--no-redis", action="store_true", help="neither Valkey nor Redis: limits are per process")
         parser.add_argument("--no-demo", action="store_true", help="no demo data and no demo provider")
+        parser.add_argument("--no-grpc", action="store_true", help="no gRPC: a process less")
 
     def handle(self, *_: Any, **options: Any) -> None:
         started = time.monotonic()
@@ -50,6 +53,7 @@ class Command(BaseCommand):
             stack.enter_context(only_one_on(settings.DATA_DIR))
             require_free(port)
             demo_port = None if options["no_demo"] else usable_demo_port()
+            grpc_port = None if options["no_grpc"] else usable_grpc_port()
             redis_url = "" if options["no_redis"] else settings.REDIS_URL or own_valkey(stack, console)
             if not redis_url:
                 console.line("", "Running without Redis: background work is queued in files.")
@@ -58,24 +62,20 @@ class Command(BaseCommand):
             env["DEMO_PROVIDER_PORT"] = str(demo_port or settings.DEMO_PROVIDER_PORT)
             supervisor = stack.enter_context(Supervisor(env=env, cwd=settings.BASE_DIR, write=console.line))
             access = prepare(console, demo_port)
-            for child in children(port, demo_port):
+            for child in children(port, demo_port, grpc_port):
                 supervisor.start(child)
 
             def welcome() -> None:
                 seconds = time.monotonic() - started
-                console.write(banner(console, origin=f"http://{HOST}:{port}", access=access, seconds=seconds))
+                origin, grpc = f"http://{HOST}:{port}", f"{HOST}:{grpc_port}" if grpc_port else ""
+                console.write(banner(console, origin=origin, grpc=grpc, access=access, seconds=seconds))
 
             code = supervisor.run(
-                is_ready=lambda: is_ready(port, demo_port), ready_timeout_s=READY_TIMEOUT_S, on_ready=welcome
+                is_ready=lambda: is_ready(port, demo_port, grpc_port),
+                ready_timeout_s=READY_TIMEOUT_S,
+                on_ready=welcome,
             )
         sys.exit(code)
-
-
-def port_number(text: str) -> int:
-    port = int(text)
-    if not 0 < port < 65_536:
-        raise ArgumentTypeError(f"{port} is not a port (1 to 65535)")
-    return port
 
 
 @contextlib.contextmanager
@@ -99,8 +99,17 @@ def require_free(port: int) -> None:
 
 def usable_demo_port() -> int:
     """The configured port of the demo provider, or another one: nobody but our own database has to know it."""
+    return usable_port(settings.DEMO_PROVIDER_PORT)
+
+
+def usable_grpc_port() -> int:
+    """The configured port of gRPC, or another one, which the first page tells."""
+    return usable_port(settings.GRPC_PORT)
+
+
+def usable_port(wanted: int) -> int:
     try:
-        return bound_port(settings.DEMO_PROVIDER_PORT)
+        return bound_port(wanted)
     except OSError:
         return bound_port(0)
 
@@ -146,23 +155,26 @@ def access_without_demo() -> Access:
     return Access(username=admin.get_username() if admin else None)
 
 
-def children(port: int, demo_port: int | None) -> Iterator[Child]:
+def children(port: int, demo_port: int | None, grpc_port: int | None = None) -> Iterator[Child]:
     python = sys.executable
-    web = ["--host", HOST, "--port", str(port), "--ws", "websockets-sansio", "--lifespan", "on"]
-    quiet = ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "3"]
-    yield Child("web", [python, "-m", "uvicorn", "routerplatform.asgi:application", *web, *quiet])
+    soon = ["--stop-announce", "0", "--stop-drain", WEB_DRAIN_S]  # nobody balances over this one, and Ctrl-C is quick
+    yield Child("web", [python, "manage.py", "serve", "--host", HOST, "--port", str(port), *soon])
     # Alone on its broker, so there is nobody to gossip with; and in a container, root is the usual user.
     celery = [python, "-W", f"ignore:{ROOT_WARNING}", "-m", "celery", "--quiet", "-A", "routerplatform", "worker"]
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning"]
     work = ["--pool", "threads", "--concurrency", "4", "--beat", "--scheduler", BEAT_SCHEDULER]
     yield Child("worker", [*celery, *alone, *work], nice=5)
+    if grpc_port:
+        listening = ["--host", HOST, "--port", str(grpc_port), *soon]
+        yield Child("grpc", [python, "manage.py", "rungrpc", *listening])
     if demo_port:
         yield Child("demo", [python, "-m", "providers.demo", "--port", str(demo_port)])
 
 
-def is_ready(port: int, demo_port: int | None) -> bool:
-    """Whether the web process says so, and the provider that answers the first request listens."""
-    return answers(port) and (demo_port is None or listens(demo_port))
+def is_ready(port: int, demo_port: int | None, grpc_port: int | None = None) -> bool:
+    """Whether the web process says so; gRPC listens, as it does once it can serve; and so does the provider that
+    answers the first request."""
+    return answers(port) and all(listens(other) for other in (demo_port, grpc_port) if other)
 
 
 def listens(port: int) -> bool:

@@ -1,9 +1,12 @@
 """`manage.py router_grade --judge ALIAS`: let a policy's models answer kept prompts, and a judge grade the answers."""
 
 import asyncio
+import dataclasses
+import itertools
+import json
 import random
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -20,6 +23,7 @@ from analytics.models import DecisionRecord, Feedback, FeedbackSource
 from analytics.presentation import money
 from analytics.selectors.learning import prompt_of
 from analytics.services.feedback import feedback_grade
+from providers.management.progress import Tell, progress
 from routerplatform.gateway.build import build_runtime
 from routerplatform.gateway.errors import GatewayError
 from routerplatform.gateway.pipeline import current_config
@@ -57,6 +61,7 @@ class Command(BaseCommand):
         parser.add_argument("--max-cost", type=usd_argument, metavar="USD", help="Stop before more is spent.")
         parser.add_argument("--seed", type=int, default=0, help="Which prompts: the same seed, the same ones.")
         parser.add_argument("--dry-run", action="store_true", help="Tell what it would cost; ask nobody.")
+        parser.add_argument("--json", action="store_true", help="One JSON object.")
 
     def handle(self, *_: Any, **options: Any) -> None:
         if not settings.ROUTER_GRADE_KEY:
@@ -80,19 +85,28 @@ class Command(BaseCommand):
             check(runtime, snapshot, options)
             there = [one for one in samples if one.policy in snapshot.policies]
             cost = total(there, snapshot, options["judge"])
-            self.stdout.write(plan_text(there, cost))
+            if not options["json"]:
+                self.stdout.write(plan_text(there, cost))
             if cost.unpriced and options["max_cost"]:
                 raise CommandError(f"--max-cost holds for known prices only; none: {', '.join(sorted(cost.unpriced))}.")
             if options["dry_run"]:
+                self._tell_json(options, there, cost, None)
                 return
-            with Writer() as writer:
-                grader = Grader(runtime, settings.ROUTER_GRADE_KEY, options["judge"], writer.keep)
+            with Writer() as writer, progress(self.stderr, "Grading answers") as tell:
+                keep = writer.keep if tell is None else told_of(writer.keep, tell)
+                grader = Grader(runtime, settings.ROUTER_GRADE_KEY, options["judge"], keep)
                 report = await grader.grade(there, snapshot, max_nano=options["max_cost"])
-            self.stdout.write(report_text(report))
+            if not options["json"]:
+                self.stdout.write(report_text(report))
+            self._tell_json(options, there, cost, report)
         except GatewayError as error:
             raise CommandError(error.message) from error
         finally:
             await runtime.close()
+
+    def _tell_json(self, options: dict[str, Any], samples: Sequence[Sample], cost: Cost, report: Report | None) -> None:
+        if options["json"]:
+            self.stdout.write(json.dumps(as_dict(samples, cost, report)))
 
 
 def check(runtime: Runtime, snapshot: ConfigSnapshot, options: dict[str, Any]) -> Caller:
@@ -167,6 +181,28 @@ def keep(grade: Grade) -> None:
         text=grade.reason,
         now=timezone.now(),
     )
+
+
+def told_of(keep: Callable[[Grade], Awaitable[None]], tell: Tell) -> Callable[[Grade], Awaitable[None]]:
+    """`keep`, and the count of what was kept goes up."""
+    count = itertools.count(1)
+
+    async def told(grade: Grade) -> None:
+        await keep(grade)
+        tell(next(count))
+
+    return told
+
+
+def as_dict(samples: Sequence[Sample], cost: Cost, report: Report | None) -> dict[str, Any]:
+    """The plan, and what came of it; null where nobody was asked."""
+    return {
+        "prompts": len(samples),
+        "likely_nano": cost.likely,
+        "most_nano": cost.most,
+        "unpriced": sorted(cost.unpriced),
+        "done": None if report is None else dataclasses.asdict(report),
+    }
 
 
 def plan_text(samples: Sequence[Sample], cost: Cost) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from providers.management.progress import steps
 from routing.domain.classification.artefact import ArtefactError
 from routing.training.building import train
 from routing.training.datasets import DatasetError
@@ -21,7 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            figures = train(training_input(options), self.stderr.write).card["figures"]
+            with steps(self.stderr, "Training") as told:
+                figures = train(training_input(options), told).card["figures"]
         except (DatasetError, ArtefactError, OSError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:

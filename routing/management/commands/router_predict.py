@@ -31,6 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--graded", type=Path, metavar="FILE", help="Graded prompts of one's own (pair, multi).")
         parser.add_argument("--with-tag", action="store_true", help="The estimates may know each row's source (multi).")
         parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--json", action="store_true", help="One JSON object on stdout: how many, and where.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -46,4 +47,7 @@ class Command(BaseCommand):
             options["output"].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         except (DatasetError, ArtefactError, OSError) as error:
             raise CommandError(str(error)) from error
-        self.stderr.write(f"{len(lines)} predictions in {options['output']}")
+        if options["json"]:
+            self.stdout.write(json.dumps({"predictions": len(lines), "output": str(options["output"])}))
+        else:
+            self.stderr.write(f"{len(lines)} predictions in {options['output']}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from providers.management.progress import steps
 from routing.artefacts import DEFAULT
 from routing.domain.classification.artefact import ArtefactError, card_text, load
 from routing.training.building import TrainingResult, train
@@ -35,7 +36,8 @@ class Command(BaseCommand):
         if not options["output"] and not options["dry_run"]:
             raise CommandError("Say where to write with --output FILE.npz, or --dry-run to write nothing.")
         try:
-            trained = train(training_input(options), self._told, evaluate=not options["fast"])
+            with steps(self.stderr, "Training") as told:
+                trained = train(training_input(options), told, evaluate=not options["fast"])
             verdict = _verdict(options, trained)
             written = verdict.passed and not options["dry_run"]
             if written:
@@ -48,9 +50,6 @@ class Command(BaseCommand):
             self.stdout.write(card_text(trained.card))
         if not verdict.passed:
             raise CommandError("Not written. " + " ".join(verdict.complaints))
-
-    def _told(self, line: str) -> None:
-        self.stderr.write(line)
 
 
 def _verdict(options: dict[str, Any], trained: TrainingResult) -> Verdict:

@@ -102,12 +102,13 @@ function ask(text) {
 }
 
 function request() {
-  const { persona, model, temperature, maxTokens } = settings.value;
+  const { persona, model, temperature, maxTokens, variables } = settings.value;
   const frame = { type: "chat", id: crypto.randomUUID?.() ?? String(Math.random()), model };
   frame.messages = conversation.forGateway();
   if (persona) frame.persona = persona;
   if (temperature !== "") frame.temperature = Number(temperature);
   if (maxTokens !== "") frame.max_tokens = Number(maxTokens);
+  if (Object.keys(variables).length) frame.variables = variables;
   const message = conversation.add({ role: "assistant", content: "", streaming: true });
   following = true;
   active = { id: frame.id, message, view: show(message) };
@@ -120,7 +121,7 @@ function stop() {
 }
 
 function askAgain(message) {
-  if (active || !socket.ready) return;
+  if (active || !socket.ready || !settings.valid) return;
   cutFrom(message);
   request();
 }
@@ -275,10 +276,13 @@ function wire() {
   }
   $("copy-snippet").addEventListener("click", () => copyText($("copy-snippet"), $("snippet").textContent));
   $("close-export").addEventListener("click", () => $("export-dialog").close());
-  $("toggle-settings").addEventListener("click", () => {
-    const open = $("settings").classList.toggle("open");
-    $("toggle-settings").setAttribute("aria-expanded", String(open));
-  });
+  $("toggle-settings").addEventListener("click", () => openSettings(!$("settings").classList.contains("open")));
+  settings.onHidden = () => openSettings(true);
+}
+
+function openSettings(open) {
+  $("settings").classList.toggle("open", open);
+  $("toggle-settings").setAttribute("aria-expanded", String(open));
 }
 
 function cancelEdit() {

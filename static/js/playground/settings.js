@@ -2,12 +2,14 @@
 
 const $ = (id) => document.getElementById(id);
 const STORE = "playground-settings";
+const LINE = 60; // characters; what may be longer gets a field of several lines
 
 export class Settings {
   constructor(personas, onChange) {
     this.personas = new Map(personas.map((persona) => [persona.slug, persona]));
     this.models = new Map();
     this.wantedModel = "auto";
+    this.filledIn = {}; // what was entered for variables, by name: personas that ask for the same share it
     this.#restore();
     for (const id of ["team", "persona", "model", "temperature", "max-tokens"]) {
       $(id).addEventListener("change", () => {
@@ -17,7 +19,13 @@ export class Settings {
         onChange(id);
       });
     }
+    $("variables").addEventListener("input", ({ target }) => {
+      this.filledIn[target.name] = target.value;
+      this.#save();
+    });
     this.#describe();
+    this.#showVariables();
+    $("persona").addEventListener("change", () => this.#showVariables());
   }
 
   get value() {
@@ -27,15 +35,24 @@ export class Settings {
       model: $("model").value,
       temperature: $("temperature").value,
       maxTokens: $("max-tokens").value,
+      variables: this.#variables(),
     };
+  }
+
+  /** What is entered for the persona's template; an optional variable that is left empty gets its default. */
+  #variables() {
+    const declared = this.persona?.variables ?? [];
+    const entered = declared.map(({ name, default: usual }) => [name, this.filledIn[name] ?? "", usual]);
+    return Object.fromEntries(entered.filter(([, value, usual]) => value || usual === null).map(([name, value]) => [name, value]));
   }
 
   get persona() {
     return this.personas.get($("persona").value);
   }
 
-  /** Whether the numbers make sense; if not, the browser says so at the field. */
+  /** Whether the numbers make sense and nothing is missing; if not, the browser says so at the field. */
   get valid() {
+    if (!$("settings").checkValidity()) this.onHidden?.(); // on a phone they are folded away
     return $("settings").reportValidity();
   }
 
@@ -52,16 +69,48 @@ export class Settings {
     for (const [id, value] of [["team", wanted.team], ["persona", wanted.persona]]) {
       if ([...$(id).options].some((option) => option.value === value)) $(id).value = value;
     }
+    this.filledIn = { ...stored.filledIn };
     $("temperature").value = stored.temperature ?? "";
     $("max-tokens").value = stored.maxTokens ?? "";
   }
 
   #save() {
     try {
-      sessionStorage.setItem(STORE, JSON.stringify({ ...this.value, model: this.wantedModel }));
+      sessionStorage.setItem(STORE, JSON.stringify({ ...this.value, filledIn: this.filledIn, model: this.wantedModel }));
     } catch {
       // blocked: nothing is remembered
     }
+  }
+
+  #showVariables() {
+    const declared = this.persona?.variables ?? [];
+    const [legend] = $("variables").children;
+    $("variables").replaceChildren(legend, ...declared.map((variable) => this.#field(variable)));
+    $("variables").hidden = declared.length === 0;
+  }
+
+  #field({ name, description, default: usual, max_length: longest }) {
+    const field = document.createElement("div");
+    const label = document.createElement("label");
+    const input = document.createElement(longest > LINE ? "textarea" : "input");
+    field.className = "field";
+    input.id = label.htmlFor = `variable-${name}`;
+    label.textContent = usual === null ? name : `${name} (optional)`;
+    if (longest > LINE) input.rows = 1;
+    else input.type = "text"; // which is how the style sheet finds it
+    Object.assign(input, { name, maxLength: longest, required: usual === null, placeholder: usual ?? "" });
+    input.value = this.filledIn[name] ?? "";
+    input.spellcheck = false;
+    field.append(label, input);
+    if (description) {
+      const hint = document.createElement("p");
+      hint.className = "hint";
+      hint.id = `${input.id}-about`;
+      hint.textContent = description;
+      input.setAttribute("aria-describedby", hint.id);
+      field.append(hint);
+    }
+    return field;
   }
 
   offer(models) {

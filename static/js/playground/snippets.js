@@ -5,6 +5,7 @@ function body(settings, messages) {
   if (settings.model !== "auto" && settings.persona) request.persona = settings.persona;
   if (settings.temperature !== "") request.temperature = Number(settings.temperature);
   if (settings.maxTokens !== "") request.max_tokens = Number(settings.maxTokens);
+  if (Object.keys(settings.variables).length) request.variables = settings.variables;
   return request;
 }
 
@@ -20,10 +21,11 @@ export function curl(settings, messages) {
 
 // JSON strings and numbers are valid Python as they are; a request holds nothing else.
 export function python(settings, messages) {
-  const { model, messages: list, persona, ...rest } = body(settings, messages);
+  const { model, messages: list, persona, variables, ...rest } = body(settings, messages);
+  const own = JSON.stringify({ persona, variables }); // without those that are undefined
   const lines = list.map((message) => `        ${JSON.stringify(message)},`);
   const options = Object.entries(rest).map(([name, value]) => `    ${name}=${value},`);
-  if (persona) options.push(`    extra_body={"persona": ${JSON.stringify(persona)}},`);
+  if (own !== "{}") options.push(`    extra_body=${own},`);
   return [
     "import os",
     "",

@@ -1,5 +1,6 @@
 """Which deployments serve a request, in which order, and what is said about the others."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,6 +197,23 @@ def test_many_choices_in_one_request_do_not_get_under_a_policys_ceiling() -> Non
     assert decide(snapshot(default=rules), caller(), request("auto")).targets == (SAGE,)
     with pytest.raises(NoRoute, match=r"estimated \$0\.004100 is over the policy's ceiling"):
         decide(snapshot(default=rules), caller(), request("auto", choices=2))
+
+
+def test_of_two_ceilings_the_lower_one_holds_and_is_named() -> None:
+    rules = policy("default", alias("x", SAGE), max_cost_nano=2_100_000)
+    for own, whose in ((2_099_999, "request"), (2_100_000, ""), (9_000_000_000, ""), (0, "request")):
+        asked = replace(request("auto"), max_cost_nano=own)
+        if whose:
+            with pytest.raises(NoRoute, match=rf"is over the {whose}'s ceiling of"):
+                decide(snapshot(default=rules), caller(), asked)
+        else:
+            assert decide(snapshot(default=rules), caller(), asked).targets == (SAGE,)
+    by_name = replace(request("x"), max_cost_nano=1)
+    with pytest.raises(NoRoute, match="over the request's ceiling"):
+        decide(snapshot(alias("x", SAGE)), caller(), by_name)
+    unpriced = replace(SAGE, price=None)
+    with pytest.raises(NoRoute, match="its price is unknown and the request sets a cost ceiling"):
+        decide(snapshot(alias("x", unpriced)), caller(), by_name)
 
 
 def test_an_explanation_is_plain_json_with_every_candidate() -> None:

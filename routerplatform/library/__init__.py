@@ -1,0 +1,1 @@
+"""What stands behind `routerplatform.doors.library`: the platform inside somebody's Python program."""
