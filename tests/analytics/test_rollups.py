@@ -377,8 +377,10 @@ def test_the_command_recomputes_a_range_that_nobody_marked(key: VirtualKey) -> N
 def test_the_command_can_say_what_it_would_do_in_json(key: VirtualKey) -> None:
     use(key)
 
-    line = json.loads(run("--from", f"{TODAY}", "--to", f"{TODAY}", "--dry-run", "--json"))
+    said = json.loads(run("--from", f"{TODAY}", "--to", f"{TODAY}", "--dry-run", "--json"))
 
+    assert said["dry_run"] is True
+    [line] = said["days"]
     assert (line["day"], line["before"]["requests"], line["after"]["requests"]) == (f"{TODAY}", 0, 1)
     assert not UsageRollup.objects.exists()
     assert dirty_hours()

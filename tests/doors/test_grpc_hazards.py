@@ -165,8 +165,9 @@ async def test_a_stream_that_is_left_at_any_moment_is_settled_and_may_come_again
 ) -> None:
     openai_upstream.play(frames(*openai_events("one ", "two ", "three ", "four")[:5], end="hang"), openai_answer())
     call = grpc_door.router.StreamingRouteRequest(ASKED, metadata=grpc_door.credentials(*once))
-    for _ in range(pieces):
-        await call.read()
+    read = ""
+    while read.count(" ") < pieces:  # what comes together is told together
+        read += (await call.read()).text
     await openai_upstream.asked()
     call.cancel()
     await closed(openai_upstream)
