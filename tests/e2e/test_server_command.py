@@ -202,7 +202,7 @@ def test_a_second_one_on_the_same_data_is_refused(start: Start, tmp_path: Path) 
 def test_a_killed_child_takes_the_rest_down(start: Start, tmp_path: Path) -> None:
     server = start(tmp_path / "data", "--no-demo")
     server.wait_until_ready()
-    web = next(pid for pid in server.children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    web = next(pid for pid in server.children if b"\0serve\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(web, signal.SIGKILL)
     assert server.process.wait(2 * PATIENCE_S) == 1
     assert "web was ended by SIGKILL; stopping the others." in server.text
